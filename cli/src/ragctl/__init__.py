@@ -1,0 +1,1 @@
+"""ragctl: the platform on one machine, and its gates."""

@@ -1,0 +1,1 @@
+"""What every image of the platform shares: problem+json, tenant tokens, logging, tracing, server start."""

@@ -1,0 +1,1 @@
+"""Layer 2: an OpenAI-compatible embedding server."""

@@ -1,0 +1,1 @@
+"""The edge: authentication, the prompt-injection guard and the tenant token."""

@@ -1,0 +1,1 @@
+"""Layer 1: documents from a source into the index, as a sync."""

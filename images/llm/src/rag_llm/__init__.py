@@ -1,0 +1,1 @@
+"""Layer 5: an OpenAI-compatible LLM server on CPU."""

@@ -1,0 +1,1 @@
+"""Layer 4: hybrid retrieval, rerank, cited answers, audit."""
