@@ -247,3 +247,8 @@ class StoreAdmin(Protocol):
 
     async def close(self) -> None:
         """Release connections."""
+
+
+def indexed_text(title: str, chunk: Chunk) -> str:
+    """What is embedded and indexed for a chunk: title, heading path, then the passage itself."""
+    return "\n".join(part for part in (title, " > ".join(chunk.heading_path), chunk.text) if part)
