@@ -1,0 +1,5 @@
+"""`python -m ragctl`."""
+
+from ragctl.main import main
+
+main()
