@@ -12,7 +12,7 @@ ALLOWED = {
     "rag_common": set(),
     "rag_assets": set(),
     "rag_store": {"rag_common"},
-    **{image: LIBRARIES for image in IMAGES},
+    **dict.fromkeys(IMAGES, LIBRARIES),
     "conformance": LIBRARIES,
     "ragctl": LIBRARIES | {"rag_ingestion", "conformance"},
 }

@@ -77,7 +77,7 @@ class EdgeParameters:
     admin_socket: Path
     host: str = "127.0.0.1"
     tenants: Mapping[str, RateLimit] = field(default_factory=dict)
-    default_limit: RateLimit = RateLimit(600, 60)  # noqa: RUF009 - frozen
+    default_limit: RateLimit = RateLimit(600, 60)
     rate_limit: bool = True
     max_body_bytes: int = 65536
     guard_timeout_seconds: float = 2.0

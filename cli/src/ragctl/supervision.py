@@ -3,6 +3,7 @@
 import configparser
 import io
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -22,15 +23,23 @@ MARK = "RAG_PLATFORM_STATE"  # every process of a platform carries its state fol
 _RUNNING = "RUNNING"
 
 
-def _quote(value: str) -> str:
-    return value.replace("%", "%%").replace('"', '\\"')
+def _escape(value: str) -> str:
+    return value.replace("%", "%%")
+
+
+def _assignment(name: str, value: str) -> str:
+    if '"' in value:  # supervisord's parser knows no escape for it
+        raise RagctlError(
+            f"{name}: a double quote cannot stand in a process's environment: {value}"
+        )
+    return f'{name}="{_escape(value)}"'
 
 
 def _section(program: Program, layout: Layout) -> dict[str, str]:
     environment = {MARK: str(layout.root), "PYTHONUNBUFFERED": "1", **program.environment}
     return {
-        "command": " ".join(_quote(part) for part in program.command),
-        "environment": ",".join(f'{k}="{_quote(v)}"' for k, v in environment.items()),
+        "command": _escape(shlex.join(program.command)),
+        "environment": ",".join(_assignment(*item) for item in environment.items()),
         "directory": str(layout.root),
         "autostart": "false",
         "autorestart": "true",
@@ -88,18 +97,20 @@ class Supervisor:
     def launch(self) -> None:
         """Start supervisord in the background and wait until it answers."""
         command = [sys.executable, "-m", "supervisor.supervisord", "-n"]
-        subprocess.Popen(  # noqa: S603
-            [*command, "-c", str(self.layout.supervisor_config)],
-            env={**os.environ, MARK: str(self.layout.root)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        output = self.layout.log / "supervisord.out"
+        with output.open("w") as file:
+            daemon = subprocess.Popen(  # noqa: S603
+                [*command, "-c", str(self.layout.supervisor_config)],
+                env={**os.environ, MARK: str(self.layout.root)},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
         deadline = time.monotonic() + 15
         while not self.is_running():
-            if time.monotonic() > deadline:
-                raise RagctlError(f"supervisord did not start; see {self.layout.log}")
+            if daemon.poll() is not None or time.monotonic() > deadline:
+                raise RagctlError(f"supervisord did not start: {output.read_text()[-500:]}")
             time.sleep(0.05)
 
     def start(self, name: str) -> None:

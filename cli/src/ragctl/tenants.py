@@ -6,6 +6,8 @@ from importlib.resources import files
 import yaml
 from rag_common.tenancy import tenant_name
 
+from ragctl.edge import RateLimit
+
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
@@ -15,6 +17,11 @@ class Tenant:
     requests_per_minute: int
     burst: int
     api_keys: int = 1
+
+    @property
+    def limit(self) -> RateLimit:
+        """The rate limit as the gateway takes it."""
+        return RateLimit(self.requests_per_minute, self.burst)
 
 
 def tenants() -> list[Tenant]:
