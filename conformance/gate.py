@@ -81,11 +81,23 @@ class Context(Protocol):
     def evidence(self) -> Evidence:
         """The gate's own evidence folder."""
 
+    @property
+    def corpus_folder(self) -> Path | None:
+        """The user's own labelled corpus, or None for the built-in one."""
+
     def parameter(self, name: str) -> Any:
-        """A sampling parameter of this gate (or of the shared sample) from the SLO file."""
+        """A sampling parameter from the SLO file, by profile; raises `ProbeError` when absent.
+
+        The gate's own `parameters` come first, then the file's common ones. Inside `make` of a
+        shared sample they are those of `samples.<name>`, so that no gate's leak into it.
+        """
 
     def shared(self, name: str, make: Callable[["Context"], Any]) -> Any:
-        """What `make` returned, computed once a run and shared between gates."""
+        """What `make` returned, computed once a run and shared between gates.
+
+        A sample that could not be made is a `ProbeError` for every gate that asks. With a fault
+        planted every sample is made afresh, but for `corpus` (see `corpora.prepared`).
+        """
 
     def progress(self, done: int, total: int, what: str = "") -> None:
         """Move the progress bar of the running gate."""

@@ -1,0 +1,31 @@
+"""The report of a run: report.json, an HTML page, checksums and their signature."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from conformance.run import Run
+
+FILES = ("report.json", "report.html", "junit.xml", "SHA256SUMS", "SHA256SUMS.sig")
+FOLDERS = ("evidence", "proof")
+
+
+def clear(folder: Path) -> None:
+    """Remove an earlier run's report, so that nothing stale is taken for this run's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+    for name in FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def write(run: "Run") -> Path:
+    """Write everything but JUnit's file, which pytest writes; returns the page."""
+    from conformance.report import data, page, seal
+
+    folder = run.settings.report
+    record = data.record(run)
+    written = [data.write(folder, record), page.write(folder, record, run.results)]
+    seal.seal(folder, written, run.settings.signing_key)
+    return written[-1]

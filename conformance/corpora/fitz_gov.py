@@ -1,0 +1,95 @@
+"""The built-in corpus: fitz-gov, cleaned of what cannot be labelled rightly."""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from conformance.corpora.model import LabelledCorpus, LabelledDocument, LabelledQuery
+from conformance.errors import CorpusError
+
+ASSET = "fitz-gov"
+GOLD = Path(__file__).parent / "gold" / "fitz-gov-answers.jsonl"
+
+
+def held_out(query_id: str) -> bool:
+    """Whether the gates may ask this question: the other half may have served to tune."""
+    return int(hashlib.sha256(query_id.encode()).hexdigest(), 16) % 10 >= 5
+
+
+def _documents(file: Path) -> list[LabelledDocument]:
+    """Documents with text whose id means one text only."""
+    found: dict[str, dict[str, LabelledDocument]] = defaultdict(dict)
+    for line in file.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        text = (row.get("content") or "").strip()
+        document = LabelledDocument(row["id"], (row.get("title") or "").strip(), text)
+        found[document.id][text] = document
+    single = (next(iter(texts.values())) for texts in found.values() if len(texts) == 1)
+    return [document for document in single if document.text]
+
+
+def _queries(file: Path) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    mappings = json.loads(file.read_text(encoding="utf-8"))["mappings"]
+    for category, queries in mappings.items():
+        for query_id, query in queries.items():
+            yield category, query_id, query
+
+
+def _gold(file: Path) -> dict[str, Mapping[str, Any]]:
+    rows = (json.loads(line) for line in file.read_text(encoding="utf-8").splitlines())
+    return {row["query_id"]: row for row in rows}
+
+
+def _labelled(
+    category: str,
+    query_id: str,
+    query: Mapping[str, Any],
+    known: set[str],
+    gold: Mapping[str, Any],
+) -> LabelledQuery | None:
+    """The question, or None when all documents that answer it were left out."""
+    relevant = tuple(name for name in dict.fromkeys(query["relevant_docs"]) if name in known)
+    if query["relevant_docs"] and not relevant:
+        return None
+    return LabelledQuery(
+        id=query_id,
+        text=query["query"],
+        answerable=bool(relevant),
+        relevant=relevant,
+        category=category,
+        answer=gold.get("answer", ""),
+        facts=tuple(tuple(fact) for fact in gold.get("facts", ())),
+        forbidden_claims=tuple(query.get("forbidden_claims", ())),
+    )
+
+
+def read(folder: Path, gold_file: Path = GOLD) -> LabelledCorpus:
+    """The corpus from the asset's folder; raises `CorpusError` when it is not as expected."""
+    try:
+        documents = _documents(folder / "corpus" / "documents.jsonl")
+        rows = list(_queries(folder / "queries" / "query_mappings.json"))
+        gold = _gold(gold_file)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CorpusError(f"{folder}: not the fitz-gov data set: {error!r}") from error
+    if unknown := sorted(set(gold) - {query_id for _, query_id, _ in rows}):
+        raise CorpusError(f"{gold_file}: no such query: {', '.join(unknown[:5])}")
+    known = {d.id for d in documents}
+    asked = (
+        _labelled(category, query_id, query, known, gold.get(query_id, {}))
+        for category, query_id, query in rows
+        if held_out(query_id)
+    )
+    return LabelledCorpus(ASSET, documents, [q for q in asked if q is not None])
+
+
+def load() -> LabelledCorpus:
+    """Fetch the asset and read it."""
+    from rag_assets import AssetError, fetch
+
+    try:
+        return read(fetch(ASSET))
+    except AssetError as error:
+        raise CorpusError(f"{ASSET}: {error}") from error

@@ -1,0 +1,1 @@
+"""Gold answers written for this suite, and the forbidden claims of the built-in corpus."""

@@ -1,0 +1,89 @@
+"""Faults in a tenant's PostgreSQL index, planted as the tenant's own writer and taken back."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from rag_store.base import HnswParameters
+from rag_store.pgvector.names import TenantNames
+from rag_store.pgvector.schema import HNSW_INDEX, dense_index
+
+from conformance.corpora.prepare import TENANT
+from conformance.gate import Context, ProbeError
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+DECLARED = HnswParameters()
+
+
+@contextmanager
+def owner(context: Context, tenant: str = TENANT) -> Iterator[Connection]:
+    """A connection that has taken the role which owns the tenant's schema."""
+    with context.target.sql("writer") as connection:
+        role = sql.Identifier(TenantNames(tenant).writer)
+        connection.execute(sql.SQL("SET ROLE {}").format(role))
+        yield connection
+
+
+def active_generation(connection: Connection, tenant: str = TENANT) -> str:
+    """Id of the tenant's active generation; raises `ProbeError` when there is none."""
+    table = TenantNames(tenant).table("generation")
+    query = sql.SQL("SELECT id FROM {} WHERE state = 'active'").format(table)
+    row = connection.execute(query).fetchone()
+    if row is None:
+        raise ProbeError(f"tenant {tenant} has no active generation")
+    return str(row[0])
+
+
+def build(connection: Connection, parameters: HnswParameters, tenant: str = TENANT) -> None:
+    """Drop the tenant's HNSW index and build it with `parameters`."""
+    names, generation = TenantNames(tenant), active_generation(connection, tenant)
+    index = dense_index(generation)
+    qualified = sql.SQL("{}.{}").format(sql.Identifier(names.schema), index)
+    with connection.transaction():
+        connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(qualified))
+        connection.execute(
+            sql.SQL(HNSW_INDEX).format(
+                dense_index=index,
+                m=sql.Literal(parameters.m),
+                ef_construction=sql.Literal(parameters.ef_construction),
+                **names.tables(generation),
+            )
+        )
+
+
+@contextmanager
+def rebuilt_with(context: Context, parameters: HnswParameters) -> Iterator[None]:
+    """Inside the block the index has other parameters; afterwards the declared ones."""
+    with owner(context) as connection:
+        build(connection, parameters)
+        try:
+            yield
+        finally:
+            build(connection, DECLARED)
+
+
+@contextmanager
+def locked(context: Context, *, held: float = 0.4, free: float = 0.05) -> Iterator[None]:
+    """Inside the block another session locks the chunks for `held` of every `held + free` s."""
+    done = threading.Event()
+
+    def hold() -> None:
+        with owner(context) as connection:
+            chunks = TenantNames(TENANT).tables(active_generation(connection))["chunk"]
+            statement = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(chunks)
+            while not done.is_set():
+                with connection.transaction():
+                    connection.execute(statement)
+                    done.wait(held)
+                done.wait(free)
+
+    thread = threading.Thread(target=hold, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(10)

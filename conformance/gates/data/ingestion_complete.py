@@ -1,0 +1,201 @@
+"""ingestion-complete: after every sync the index equals the source, whatever happened on the way."""
+
+import asyncio
+import random
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from psycopg import sql
+from rag_store.base import EmbeddedChunk
+from rag_store.pgvector.names import TenantNames
+
+from conformance.corpora.model import LabelledDocument
+from conformance.corpora.prepare import prepared, provision
+from conformance.gate import Context, Fault, Gate, Observation, Phase, ProbeError
+from conformance.gates.data._index import active_generation, owner
+from conformance.stats import exactly
+
+SCRATCH = "conformance-scratch"
+BROKEN = {
+    "truncated.pdf": b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog",
+    "empty.txt": b"",
+    "not-utf8.txt": b"\xff\xfe\xfa\x00\x81" * 40,
+}
+
+
+@dataclass(slots=True)
+class Source:
+    """A folder of documents that changes, with the text each document must have in the index."""
+
+    folder: Path
+    expected: dict[str, str] = field(default_factory=dict)
+
+    def put(self, name: str, text: str) -> None:
+        """Add or change a document."""
+        (self.folder / name).write_text(text, encoding="utf-8")
+        self.expected[name] = text
+
+    def remove(self, name: str) -> None:
+        """Delete a document."""
+        (self.folder / name).unlink()
+        del self.expected[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one sync left: documents set aside, and where the index differs from the source."""
+
+    name: str
+    set_aside: list[str]
+    differences: list[str]
+
+
+def measure(context: Context) -> Observation:
+    """Differences between index and source after each kind of change, a kill -9 among them."""
+    asyncio.run(provision(context.target, SCRATCH))
+    documents = list(prepared(context).full.corpus.documents)
+    size, seed = int(context.parameter("documents")), int(context.parameter("seed"))
+    drawn = random.Random(seed).sample(documents, min(size, len(documents)))  # noqa: S311
+    with tempfile.TemporaryDirectory(prefix="source-") as name:
+        source = Source(Path(name))
+        steps = list(_changes(context, source, drawn))
+    context.evidence.write("steps.jsonl", [asdict(step) for step in steps])
+    named = [set(step.set_aside) == set(BROKEN) for step in steps[2:]]
+    return Observation(
+        {
+            "differences": exactly(sum(len(step.differences) for step in steps), len(steps)),
+            "broken_files_named": exactly(float(all(named)), len(named)),
+        },
+        notes=[f"{step.name}: {step.differences[:3]}" for step in steps if step.differences],
+    )
+
+
+def _changes(context: Context, source: Source, documents: list[LabelledDocument]) -> Iterator[Step]:
+    """Change the source step by step, sync, and compare."""
+    first, later = documents[: len(documents) // 2], documents[len(documents) // 2 :]
+    for document in first:
+        source.put(document.doc_id, document.markdown)
+    yield _synced(context, source, "first load")
+    source.put(first[0].doc_id, f"{first[0].markdown}\nAn amendment of {time.time_ns()}.\n")
+    source.put("added.md", f"# Added\n\nWritten at {time.time_ns()}.\n")
+    source.remove(first[1].doc_id)
+    yield _synced(context, source, "add, change, delete")
+    for name, content in BROKEN.items():
+        (source.folder / name).write_bytes(content)
+    yield _synced(context, source, "broken files")
+    for document in later:
+        source.put(document.doc_id, document.markdown)
+    _killed(context, source)
+    yield _synced(context, source, "killed midway, run again")
+
+
+def _synced(context: Context, source: Source, step: str) -> Step:
+    context.progress(0, 1, step)
+    summary = context.target.ingest(source.folder, SCRATCH)
+    return Step(
+        step,
+        sorted(Path(item["uri"]).name for item in summary["set_aside"]),
+        asyncio.run(_differences(context, source)),
+    )
+
+
+async def _differences(context: Context, source: Source) -> list[str]:
+    store = context.target.store("reader")
+    found: dict[str, str] = {}
+    try:
+        generation = await store.active_generation(SCRATCH)
+        listed = set(await store.documents(SCRATCH, generation.id))
+        async for batch in store.scan(SCRATCH, generation.id):
+            found |= {document.doc_id: _text(chunks) for document, chunks in batch}
+    finally:
+        await store.close()
+    expected = source.expected
+    return sorted(
+        [f"missing: {name}" for name in expected.keys() - found.keys()]
+        + [f"left over: {name}" for name in found.keys() - expected.keys()]
+        + [f"not listed: {name}" for name in found.keys() ^ listed]
+        + [
+            f"text differs: {n}"
+            for n in expected.keys() & found.keys()
+            if not _covers(found[n], expected[n])
+        ]
+    )
+
+
+def _text(chunks: list[EmbeddedChunk]) -> str:
+    return " ".join(embedded.chunk.text for embedded in chunks)
+
+
+def _words(text: str) -> set[str]:
+    return set(text.replace("#", " ").split())
+
+
+def _covers(indexed: str, written: str) -> bool:
+    """Whether the chunks hold every word of the body, and no word that is not the document's."""
+    heading, _, body = written.partition("\n")
+    return _words(body) <= _words(indexed) <= _words(heading) | _words(body)
+
+
+def _killed(context: Context, source: Source) -> None:
+    """Start an ingestion and kill it with SIGKILL while it is at work."""
+    process = context.target.start_ingest(source.folder, SCRATCH)
+    before = asyncio.run(_count(context))
+    deadline = time.monotonic() + 60
+    while process.poll() is None and asyncio.run(_count(context)) <= before:
+        if time.monotonic() > deadline:
+            raise ProbeError("the ingestion wrote nothing within 60 s")
+    if process.poll() is not None:
+        raise ProbeError("the ingestion ended before it could be killed: use more documents")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+async def _count(context: Context) -> int:
+    store = context.target.store("reader")
+    try:
+        generation = await store.active_generation(SCRATCH)
+        return (await store.counts(SCRATCH, generation.id)).documents
+    finally:
+        await store.close()
+
+
+@contextmanager
+def _writes_are_lost(context: Context) -> Iterator[None]:
+    """A trigger swallows one document's chunks, as a faulty replica or a full disk might."""
+    asyncio.run(provision(context.target, SCRATCH))
+    with tempfile.TemporaryDirectory(prefix="source-") as name:
+        (Path(name) / "first.md").write_text("# First\n\nSo that there is an index.\n")
+        context.target.ingest(Path(name), SCRATCH)
+    names = TenantNames(SCRATCH)
+    with owner(context, SCRATCH) as connection:
+        chunk = names.tables(active_generation(connection, SCRATCH))["chunk"]
+        function = names.table("lose")
+        parts = {"function": function, "chunk": chunk}
+        connection.execute(sql.SQL(_LOSE).format(**parts))
+        try:
+            yield
+        finally:
+            connection.execute(sql.SQL(_KEEP).format(**parts))
+
+
+_LOSE = """
+CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN IF NEW.doc_id = 'added.md' THEN RETURN NULL; END IF; RETURN NEW; END $$;
+CREATE OR REPLACE TRIGGER lose BEFORE INSERT ON {chunk}
+    FOR EACH ROW EXECUTE FUNCTION {function}();
+"""
+_KEEP = "DROP TRIGGER IF EXISTS lose ON {chunk}; DROP FUNCTION IF EXISTS {function}()"
+
+GATE = Gate(
+    id="ingestion-complete",
+    phase=Phase.DATA,
+    title="After every sync the index equals the source",
+    promise="build and test the document ingestion pipeline",
+    measure=measure,
+    faults=(Fault("the store silently loses one document's chunks", _writes_are_lost),),
+)

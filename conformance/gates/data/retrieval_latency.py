@@ -1,0 +1,53 @@
+"""retrieval-latency: P95 of /v1/retrieve through the gateway."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from conformance.corpora.prepare import TENANT, prepared
+from conformance.gate import Context, Fault, Gate, Observation, Phase, Plot
+from conformance.gates.data import _queries
+from conformance.stats import exactly, percentile
+from conformance.targets.proxy import slowed
+from conformance.targets.reconfigured import reconfigured
+
+
+def measure(context: Context) -> Observation:
+    """Wall seconds of queries that the cache has not seen, from a declared number of clients."""
+    corpus, clients = prepared(context).full.corpus, int(context.parameter("clients"))
+    queries = _queries.unseen(_queries.sample(context))
+    with context.target.gateway(TENANT) as client, ThreadPoolExecutor(clients) as pool:
+        answers = list(pool.map(lambda q: _queries.retrieve(client, q, {"top_n": 5}), queries))
+    seconds = [answer.seconds for answer in answers]
+    context.evidence.write("latency.jsonl", [a.row() | a.timings_ms for a in answers])
+    steps = [(s, (i + 1) / len(seconds)) for i, s in enumerate(sorted(seconds))]
+    return Observation(
+        {
+            "p95_seconds": percentile(seconds, 0.95),
+            "p50_seconds": percentile(seconds, 0.5),
+            "corpus_documents": exactly(len(corpus.documents), 1),
+        },
+        notes=[f"{clients} clients, {len(corpus.documents)} documents"],
+        plots=[
+            Plot("Retrieval latency", "seconds", "share of requests", {"gateway": steps}, "step")
+        ],
+    )
+
+
+@contextmanager
+def _slow_embedder(context: Context) -> Iterator[None]:
+    with (
+        slowed(context.target.description.embedding_url, seconds=0.6) as url,
+        reconfigured(context.target, "retrieval", EMBEDDING_URL=url),
+    ):
+        yield
+
+
+GATE = Gate(
+    id="retrieval-latency",
+    phase=Phase.DATA,
+    title="Retrieval answers within half a second (P95)",
+    promise='rag_retrieval_latency_seconds{quantile="0.95"} < 0.5',
+    measure=measure,
+    faults=(Fault("the embedding service answers 0.6 s late", _slow_embedder),),
+)

@@ -1,0 +1,52 @@
+"""vectordb-latency: P95 of a hybrid search in the store itself."""
+
+import asyncio
+import time
+
+from rag_store.base import StoreError
+
+from conformance.corpora.model import LabelledQuery
+from conformance.corpora.prepare import TENANT
+from conformance.gate import Context, Fault, Gate, Observation, Phase
+from conformance.gates.data import _queries
+from conformance.gates.data._index import locked
+from conformance.gates.data._vectors import embed
+from conformance.stats import percentile
+
+
+def measure(context: Context) -> Observation:
+    """Seconds of `search` at the store as retrieval's login, one query after the other."""
+    queries = _queries.sample(context)
+    seconds = asyncio.run(_search(context, queries))
+    context.evidence.write("latency.json", seconds)
+    return Observation(
+        {"p95_seconds": percentile(seconds, 0.95), "p50_seconds": percentile(seconds, 0.5)}
+    )
+
+
+async def _search(context: Context, queries: list[LabelledQuery]) -> list[float]:
+    vectors = embed(context, [query.text for query in queries])
+    store, seconds = context.target.store("reader"), []
+    try:
+        await store.search(TENANT, queries[0].text, vectors[0])  # connects
+        for done, (query, vector) in enumerate(zip(queries, vectors, strict=True), 1):
+            start = time.perf_counter()
+            try:
+                await store.search(TENANT, query.text, vector, limit=20, with_late=True)
+                seconds.append(time.perf_counter() - start)
+            except StoreError:
+                seconds.append(float("inf"))  # a search that fails is slower than any limit
+            context.progress(done, len(queries), "store searches")
+    finally:
+        await store.close()
+    return seconds
+
+
+GATE = Gate(
+    id="vectordb-latency",
+    phase=Phase.DATA,
+    title="The vector store searches within 200 ms (P95)",
+    promise='rag_vectordb_query_latency_seconds{quantile="0.95"} < 0.2',
+    measure=measure,
+    faults=(Fault("another session keeps locking the chunks for 0.4 s", locked),),
+)

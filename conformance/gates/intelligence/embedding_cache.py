@@ -1,0 +1,138 @@
+"""embedding-cache: repeated questions skip the embedder; a declared Zipf replay measures how many."""
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import httpx
+import numpy as np
+
+from conformance.corpora.model import sample
+from conformance.corpora.prepare import TENANT, prepared
+from conformance.gate import Context, Fault, Gate, Measurement, Observation, Phase, Plot, ProbeError
+from conformance.gates.intelligence import _answers
+from conformance.stats import exactly, share
+
+LIVE_METRIC = "rag_embedding_cache_hit_ratio"
+_COUNTER = 'rag_embedding_cache_total{{result="{}"}}'
+_RESULTS = ("hit", "miss", "error", "skipped")
+
+
+def zipf_replay(texts: Sequence[str], queries: int, exponent: float, seed: int) -> list[str]:
+    """`queries` draws from `texts`, the k-th with a probability proportional to k^-exponent."""
+    weights = np.arange(1, len(texts) + 1, dtype=np.float64) ** -exponent
+    random = np.random.default_rng(seed)
+    return [texts[i] for i in random.choice(len(texts), queries, p=weights / weights.sum())]
+
+
+def measure(context: Context) -> Observation:
+    """The share of hits in a replay with questions that no cache has seen before it."""
+    replay = _replay(context)
+    before = context.target.metrics("retrieval")
+    hits = _send(context, replay)
+    after = context.target.metrics("retrieval")
+    rows = [{"query": q, "cache_hit": h} for q, h in zip(replay, hits, strict=True)]
+    context.evidence.write("replay.jsonl", rows)
+    measured = share(sum(hits), len(hits))
+    return Observation(
+        {
+            "hit_ratio": measured,
+            "possible_ratio": exactly(1 - len(set(replay)) / len(replay), len(replay)),
+            "metric_gap": metric_gap(before, after, measured),
+            "gauge_gap": gauge_gap(before, after, measured),
+        },
+        notes=[f"{len(replay)} queries, {len(set(replay))} distinct"],
+        plots=[_running_ratio(hits)],
+    )
+
+
+def _replay(context: Context) -> list[str]:
+    distinct, seed = int(context.parameter("distinct")), int(context.parameter("seed"))
+    chosen = sample(prepared(context).full.corpus.answerable, distinct, seed, "cache")
+    if len(chosen) < distinct:
+        raise ProbeError(f"the corpus has {len(chosen)} answerable questions, not {distinct}")
+    unseen = secrets.token_hex(4)
+    texts = [f"{query.text} (ref. {unseen})" for query in chosen]
+    queries, exponent = int(context.parameter("queries")), float(context.parameter("exponent"))
+    return zipf_replay(texts, queries, exponent, seed)
+
+
+def _send(context: Context, replay: Sequence[str]) -> list[bool]:
+    """One at a time, so that two equal questions in flight do not count as one look-up."""
+    hits: list[bool] = []
+    with context.target.gateway(TENANT) as client:
+        for text in replay:
+            hits.append(_hit(client, text))
+            context.progress(len(hits), len(replay), "replay")
+    return hits
+
+
+def _hit(client: httpx.Client, text: str) -> bool:
+    def send() -> tuple[httpx.Response, float]:
+        return client.post("/v1/retrieve", json={"query": text, "top_n": 1}), 0.0
+
+    try:
+        response, _ = _answers.within_rate(send)
+    except httpx.HTTPError as error:
+        raise ProbeError(f"/v1/retrieve: {error!r}") from error
+    if response.status_code != httpx.codes.OK:
+        raise ProbeError(f"/v1/retrieve {response.status_code}: {response.text[:200]}")
+    return bool(response.json()["cache_hit"])
+
+
+def metric_gap(
+    before: Mapping[str, float], after: Mapping[str, float], measured: Measurement
+) -> Measurement:
+    """How far the counters' ratio over the replay is from what the callers saw."""
+    grown = {r: _delta(before, after, _COUNTER.format(r)) for r in _RESULTS}
+    total = sum(grown.values())
+    if total <= 0:
+        raise ProbeError("rag_embedding_cache_total did not move during the replay")
+    return exactly(abs(grown["hit"] / total - measured.value), int(total))
+
+
+def _delta(before: Mapping[str, float], after: Mapping[str, float], name: str) -> float:
+    return after.get(name, 0.0) - before.get(name, 0.0)
+
+
+def gauge_gap(
+    before: Mapping[str, float], after: Mapping[str, float], measured: Measurement
+) -> Measurement:
+    """How far the exported ratio is from any value that the replay allows.
+
+    The gauge is a sliding window: what left it during the replay is only known within bounds.
+    """
+    if LIVE_METRIC not in after:
+        raise ProbeError(f"{LIVE_METRIC} is not exported")
+    count = f"{LIVE_METRIC}_observations"
+    old, new = before.get(count, 0.0), after.get(count, 0.0)
+    if not new:
+        raise ProbeError(f"{LIVE_METRIC} rests on no observation after the replay")
+    old_hits, hits = before.get(LIVE_METRIC, 0.0) * old, after[LIVE_METRIC] * new
+    gone = max(0.0, old + measured.n - new)
+    own = measured.value * measured.n
+    most = own + old_hits - max(0.0, gone - (old - old_hits))
+    least = own + old_hits - min(gone, old_hits)
+    return exactly(round(max(0.0, hits - most, least - hits) / new, 9), int(new))
+
+
+def _running_ratio(hits: Sequence[bool]) -> Plot:
+    ratio = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+    points = [(float(i + 1), float(r)) for i, r in enumerate(ratio)]
+    return Plot("Embedding cache", "queries so far", "hit ratio", {"replay": points})
+
+
+@contextmanager
+def _no_cache(context: Context) -> Iterator[None]:
+    with context.target.processes.stopped("valkey"):
+        yield
+
+
+GATE = Gate(
+    id="embedding-cache",
+    phase=Phase.INTELLIGENCE,
+    title="Query embeddings are served from the cache",
+    promise="rag_embedding_cache_hit_ratio > 0.40",
+    measure=measure,
+    faults=(Fault("the cache is stopped", _no_cache),),
+)

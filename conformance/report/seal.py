@@ -1,0 +1,60 @@
+"""Checksums over everything a report consists of, and their signature."""
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+
+from conformance.errors import SuiteError
+
+CHECKSUMS, SIGNATURE = "SHA256SUMS", "SHA256SUMS.sig"
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def seal(folder: Path, files: Iterable[Path], key_file: Path | None) -> Path:
+    """Write the checksums of `files` and all evidence (as `sha256sum -c` reads them); sign them."""
+    evidence = (p for name in ("evidence", "proof") for p in (folder / name).rglob("*"))
+    every = sorted({*files, *(p for p in evidence if p.is_file())})
+    lines = [f"{_digest(p)}  {p.relative_to(folder)}\n" for p in every]
+    sums = folder / CHECKSUMS
+    sums.write_text("".join(lines), encoding="utf-8")
+    (folder / SIGNATURE).unlink(missing_ok=True)
+    if key_file is not None:
+        signature = private_key(key_file).sign(sums.read_bytes())
+        (folder / SIGNATURE).write_text(base64.b64encode(signature).decode() + "\n")
+    return sums
+
+
+def private_key(file: Path) -> Ed25519PrivateKey:
+    """The signing key; raises `SuiteError` when it is not an Ed25519 key in PEM."""
+    try:
+        key = load_pem_private_key(file.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise SuiteError(f"signing key {file}: {error}") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise SuiteError(f"signing key {file}: not an Ed25519 key")
+    return key
+
+
+def verify(folder: Path, public_key_file: Path) -> list[str]:
+    """What is wrong with a sealed report: a bad signature or changed files; empty when good."""
+    sums = folder / CHECKSUMS
+    key = load_pem_public_key(public_key_file.read_bytes())
+    assert isinstance(key, Ed25519PublicKey)
+    problems: list[str] = []
+    try:
+        key.verify(base64.b64decode((folder / SIGNATURE).read_bytes()), sums.read_bytes())
+    except (InvalidSignature, OSError, ValueError):
+        problems.append(f"{SIGNATURE}: the signature does not fit")
+    for line in sums.read_text(encoding="utf-8").splitlines():
+        digest, _, name = line.partition("  ")
+        if not (folder / name).is_file() or _digest(folder / name) != digest:
+            problems.append(f"{name}: changed or missing")
+    return problems

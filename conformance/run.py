@@ -1,0 +1,158 @@
+"""One run of the suite: what is planned, what came out, and the verdict."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from conformance import catalogue, corpora, plan, slo, targets
+from conformance.context import RunContext, Samples
+from conformance.errors import SuiteError
+from conformance.gate import Gate, Phase, Status
+from conformance.measure import Judge
+from conformance.options import Settings
+from conformance.plan import Planned
+from conformance.progress import Progress
+from conformance.prove import Proof
+from conformance.report import seal
+from conformance.slo import GateSlo, Slo
+from conformance.targets.base import Target
+from conformance.verdict import Judgement, Result, Verdict, judge
+
+PRODUCTION = slo.FOLDER / "production.yaml"
+
+
+@dataclass(slots=True)
+class Run:
+    """The state of a run; `prepare` makes one or raises `SuiteError`."""
+
+    settings: Settings
+    slo: Slo
+    target: Target
+    plan: Sequence[Planned]
+    progress: Progress
+    total: int
+    samples: Samples = field(default_factory=Samples)
+    results: dict[str, Result] = field(default_factory=dict)
+    proofs: dict[str, list[Proof]] = field(default_factory=dict)
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    interrupted: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every gate of the environment was selected, with full samples."""
+        return len(self.plan) == self.total and self.settings.profile == "full"
+
+    def context(self, entry: GateSlo, folder: str, profile: str, samples: Samples) -> RunContext:
+        """A context for one measurement; its evidence goes into `folder` of the report."""
+        return RunContext(
+            name=entry.id,
+            target=self.target,
+            slo=self.slo,
+            profile=profile,
+            folder=self.settings.report / folder,
+            parameters=entry.parameters,
+            samples=samples,
+            corpus_folder=self.settings.corpus,
+            on_progress=self.progress.step,
+        )
+
+    def judge(self, entry: GateSlo, profile: str) -> Judge:
+        """How the gate is judged in `profile`."""
+        seconds = entry.timeout_seconds or self.slo.timeout_seconds
+        return Judge(entry, self.slo.profile(profile), seconds)
+
+    def measure(self, planned: Planned) -> Result:
+        """Measure one gate of the plan, or say why it is not measured."""
+        result = self._unmeasured(planned)
+        if result is None:
+            assert planned.gate and planned.slo
+            profile = self.settings.profile
+            context = self.context(planned.slo, f"evidence/{planned.id}", profile, self.samples)
+            result = self.judge(planned.slo, profile)(planned.gate, context)
+        self.results[planned.id] = result
+        return result
+
+    def _unmeasured(self, planned: Planned) -> Result | None:
+        if planned.not_applicable:
+            return _bare(planned, Status.NOT_APPLICABLE, planned.not_applicable)
+        if planned.error:
+            return _bare(planned, Status.ERROR, planned.error)
+        if blockers := self._blockers(planned.phase):
+            return _bare(planned, Status.ERROR, f"blocked by {', '.join(blockers)}")
+        return None
+
+    def _blockers(self, phase: Phase) -> list[str]:
+        if self.settings.keep_going:
+            return []
+        earlier = list(Phase)[: list(Phase).index(phase)]
+        return list(judge(r for r in self.results.values() if r.phase in earlier).blockers)
+
+    @property
+    def outcome(self) -> Judgement:
+        """The verdict over what was planned; a gate without a result blocks."""
+        missing = [p for p in self.plan if p.id not in self.results]
+        results = [*self.results.values()]
+        results += [_bare(p, Status.ERROR, "was not reached") for p in missing]
+        return judge(results)
+
+    @property
+    def unproven(self) -> list[str]:
+        """Gates whose faults were asked for and not all proven."""
+        if not self.settings.prove:
+            return []
+        asked = [p.id for p in self.plan if not p.not_applicable]
+        return [i for i in asked if not self.proofs.get(i) or not all(self.proofs[i])]
+
+    @property
+    def exit_code(self) -> int:
+        """0 GO and proven where asked, 1 otherwise, 2 when the run was cut short."""
+        if self.interrupted or not self.results:
+            return 2
+        return 0 if self.outcome.verdict is Verdict.GO and not self.unproven else 1
+
+
+def _bare(planned: Planned, status: Status, reason: str) -> Result:
+    gate: Gate | None = planned.gate
+    return Result(
+        planned.id,
+        planned.phase,
+        status,
+        title=gate.title if gate else "",
+        promise=gate.promise if gate else "",
+        required=planned.required,
+        reason=reason,
+    )
+
+
+def _environment_of(file: Path) -> str:
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["environment"])
+    except OSError as error:
+        raise SuiteError(f"{file}: {error.strerror}; start the platform first") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise SuiteError(f"{file}: not a target description: {error!r}") from error
+
+
+def prepare(settings: Settings, progress: Progress) -> Run:
+    """Read the numbers, find the gates, reach the target; raises `SuiteError`."""
+    environment = _environment_of(settings.target)
+    file = settings.slo or slo.FOLDER / f"{environment}.yaml"
+    numbers = slo.load(file, PRODUCTION if settings.slo is None else None)
+    if numbers.environment != environment:
+        raise SuiteError(
+            f"{file}: numbers of {numbers.environment}, but the target is {environment}"
+        )
+    numbers.profile(settings.profile)
+    if settings.prove:
+        numbers.profile("prove")
+    entries = catalogue.discover(settings.gates_root or catalogue.ROOT)
+    planned = plan.make(entries, numbers, settings.phase, settings.gate)
+    total = len(plan.make(entries, numbers))
+    if settings.signing_key:
+        seal.private_key(settings.signing_key)
+    if settings.corpus:
+        corpora.load(settings.corpus)
+    target = targets.load(settings.target)
+    return Run(settings, numbers, target, planned, progress, total)

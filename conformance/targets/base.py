@@ -1,0 +1,135 @@
+"""How the suite reaches what it judges: protocols only, so a layer may be swapped behind its URL."""
+
+import subprocess
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+import psycopg
+from rag_store.base import StoreAdmin, VectorStore
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """`target.json`, see docs/interfaces.md; paths are absolute."""
+
+    environment: str
+    gateway_url: str
+    retrieval_url: str
+    embedding_url: str
+    guard_url: str
+    vector_db_url: str
+    llm_url: str = ""
+    credentials: Mapping[str, Path] = field(default_factory=dict)
+    api_keys: Mapping[str, Path] = field(default_factory=dict)
+    jwt_signing_key: Path | None = None
+    tenant_signing_key: Path | None = None
+    audit_dir: Path | None = None
+    flag_log: Path | None = None
+    access_log: Path | None = None
+    supervisor: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Processes(Protocol):
+    """The platform's processes. Every method raises `ProbeError` when it could not do it."""
+
+    def names(self) -> list[str]:
+        """Names of the programs."""
+
+    def pid(self, name: str) -> int:
+        """Process id of a running program."""
+
+    def wait_ready(self, name: str, seconds: float = 120) -> None:
+        """Wait until the program answers on its endpoint, readiness included."""
+
+    def stop(self, name: str) -> None:
+        """Stop a program and wait until it is gone."""
+
+    def start(self, name: str) -> None:
+        """Start a program and wait until it answers ready."""
+
+    def restart(self, name: str) -> None:
+        """Stop, then start."""
+
+    def stopped(self, *names: str) -> AbstractContextManager[None]:
+        """The programs are down inside the block and running and ready after it."""
+
+    def replaced(self, name: str, application: Any) -> AbstractContextManager[None]:
+        """Inside the block an ASGI `application` answers on the endpoint of program `name`."""
+
+
+class Target(Protocol):
+    """A running platform. Whatever cannot be reached raises `ProbeError` or an httpx error."""
+
+    @property
+    def description(self) -> Description:
+        """The fields of `target.json`."""
+
+    @property
+    def environment(self) -> str:
+        """The environment's name; picks the SLO file."""
+
+    @property
+    def processes(self) -> Processes:
+        """Control of the platform's processes."""
+
+    def gateway(self, tenant: str | None, *, timeout: float = 120) -> httpx.Client:
+        """A client of the gateway as `tenant` (API key, else a JWT); None sends no credential."""
+
+    def gateway_async(self, tenant: str | None, *, timeout: float = 120) -> httpx.AsyncClient:
+        """The same, asynchronous."""
+
+    def retrieval(self, tenant: str, *, timeout: float = 60) -> httpx.Client:
+        """A client straight to retrieval with a fresh tenant token for each request."""
+
+    def retrieval_async(self, tenant: str, *, timeout: float = 60) -> httpx.AsyncClient:
+        """The same, asynchronous."""
+
+    def embedding(self, *, timeout: float = 60) -> httpx.Client:
+        """A client of the embedding service."""
+
+    def guard(self, *, timeout: float = 30) -> httpx.Client:
+        """A client of the guard."""
+
+    def llm(self, *, timeout: float = 120) -> httpx.Client:
+        """A client of the LLM server."""
+
+    def api_key(self, tenant: str) -> str:
+        """The tenant's API key."""
+
+    def jwt(self, tenant: str, /, user: str = "conformance", **claims: Any) -> str:
+        """A JWT signed with the issuer's key; `claims` override or add (None removes one)."""
+
+    def tenant_token(self, tenant: str, user: str = "conformance", request_id: str = "") -> str:
+        """A tenant token as the guard would mint it."""
+
+    def sql(self, login: str) -> psycopg.Connection[tuple[Any, ...]]:
+        """An autocommit SQL connection as login `reader`, `writer` or `admin`."""
+
+    def store(self, login: str) -> VectorStore:
+        """The vector store as login `reader` or `writer`."""
+
+    def store_admin(self) -> StoreAdmin:
+        """Tenant onboarding."""
+
+    def ingest(self, folder: Path, tenant: str, **environment: str) -> Mapping[str, Any]:
+        """Run the real `rag-ingest` on `folder` and return its JSON summary."""
+
+    def start_ingest(self, folder: Path, tenant: str) -> "subprocess.Popen[bytes]":
+        """The real `rag-ingest` on `folder`, running; the caller ends it."""
+
+    def audit_records(self) -> list[dict[str, Any]]:
+        """All audit records so far, in file order."""
+
+    def flagged(self) -> list[dict[str, Any]]:
+        """The guard's flag log."""
+
+    def access_records(self) -> list[dict[str, Any]]:
+        """The gateway's access log."""
+
+    def metrics(self, service: str) -> Mapping[str, float]:
+        """A service's Prometheus samples by `name` or `name{label="value",…}`."""

@@ -1,0 +1,174 @@
+"""Control of the platform's processes through supervisord's XML-RPC Unix socket."""
+
+import http.client
+import socket
+import threading
+import time
+import xmlrpc.client
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import httpx
+import uvicorn
+
+from conformance.gate import ProbeError
+from conformance.targets import describe
+from conformance.targets import http as http_clients
+from conformance.targets.base import Description
+
+READY_SECONDS = 120.0
+STOP_SECONDS = 60.0
+_UP, _DOWN = (10, 20, 30), (0, 100, 200)  # starting, running, backing off; stopped, exited, fatal
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=STOP_SECONDS + 30)
+        self.path = path
+
+    def connect(self) -> None:
+        """Open the socket."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class _Transport(xmlrpc.client.Transport):
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        """A fresh connection: supervisord closes idle ones."""
+        return _Connection(self.path)
+
+
+class SupervisorProcesses:
+    """Implements `targets.base.Processes`."""
+
+    def __init__(self, description: Description) -> None:
+        self.description = description
+
+    def _rpc(self, method: str, *arguments: Any) -> Any:
+        url = self.description.supervisor
+        if not url:
+            raise ProbeError("the target names no supervisor: its processes cannot be controlled")
+        path = describe.addresses(url)
+        if not isinstance(path, str):
+            raise ProbeError(f"supervisor {url}: expected unix:/path")
+        proxy = xmlrpc.client.ServerProxy("http://localhost", transport=_Transport(path))
+        try:
+            return getattr(proxy.supervisor, method)(*arguments)
+        except (OSError, xmlrpc.client.Error, http.client.HTTPException) as error:
+            raise ProbeError(f"supervisor {method}{arguments}: {error}") from error
+
+    def names(self) -> list[str]:
+        """Names of the programs."""
+        return sorted(info["name"] for info in self._rpc("getAllProcessInfo"))
+
+    def state(self, name: str) -> int:
+        """Supervisor's state code of a program (20 is running)."""
+        return int(self._rpc("getProcessInfo", name)["state"])
+
+    def pid(self, name: str) -> int:
+        """Process id of a running program."""
+        if not (pid := int(self._rpc("getProcessInfo", name)["pid"])):
+            raise ProbeError(f"{name} does not run")
+        return pid
+
+    def stop(self, name: str) -> None:
+        """Stop a program and wait until it is gone."""
+        if self.state(name) not in _DOWN:
+            self._rpc("stopProcess", name, True)
+        _wait(lambda: self.state(name) in _DOWN, STOP_SECONDS, f"{name} did not stop")
+
+    def start(self, name: str) -> None:
+        """Start a program and wait until it answers ready."""
+        if self.state(name) not in _UP:
+            self._rpc("startProcess", name, True)
+        self.wait_ready(name)
+
+    def restart(self, name: str) -> None:
+        """Stop, then start."""
+        self.stop(name)
+        self.start(name)
+
+    def wait_ready(self, name: str, seconds: float = READY_SECONDS) -> None:
+        """Wait until the program answers on its endpoint, readiness included."""
+        url = self.endpoint(name)
+        if url:
+            probe = _ready if url != self.description.gateway_url else _answers
+            _wait(lambda: probe(url), seconds, f"{name} is not ready at {url}")
+
+    def endpoint(self, name: str) -> str:
+        """The program's URL in the target's description, or ''."""
+        aliases = {"postgresql": "vector_db", "postgres": "vector_db", "envoy": "gateway"}
+        field = f"{aliases.get(name, name)}_url"
+        return str(getattr(self.description, field, ""))
+
+    @contextmanager
+    def stopped(self, *names: str) -> Iterator[None]:
+        """The programs are down inside the block and running and ready after it."""
+        with ExitStack() as stack:
+            for name in names:
+                stack.callback(self.start, name)
+                self.stop(name)
+            yield
+
+    @contextmanager
+    def replaced(self, name: str, application: Any) -> Iterator[None]:
+        """Inside the block an ASGI `application` answers on the endpoint of program `name`."""
+        url = self.endpoint(name)
+        if not url:
+            raise ProbeError(f"{name} has no endpoint in the target's description")
+        with self.stopped(name), serving(application, url):
+            yield
+
+
+def _answers(url: str) -> bool:
+    return not describe.connects(url)
+
+
+def _ready(url: str) -> bool:
+    if not _answers(url):
+        return False
+    if not url.startswith(("http", "unix:")):
+        return True
+    try:
+        with http_clients.client(url, 5) as session:
+            answer = session.get("/readyz")
+    except httpx.HTTPError:
+        return False
+    return answer.status_code < 500
+
+
+def _wait(holds: Any, seconds: float, message: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise ProbeError(f"{message} after {seconds:g} s")
+        time.sleep(0.1)
+
+
+@contextmanager
+def serving(application: Any, url: str) -> Iterator[None]:
+    """An ASGI application answers at `url` (TCP or Unix socket) inside the block."""
+    from rag_common.http import bind_socket
+
+    address = describe.addresses(url)
+    bind = f"unix:{address}" if isinstance(address, str) else f"{address[0]}:{address[1]}"
+    server = uvicorn.Server(uvicorn.Config(application, log_config=None, lifespan="off"))
+    sockets = [bind_socket(bind)]
+    thread = threading.Thread(target=server.run, kwargs={"sockets": sockets}, daemon=True)
+    thread.start()
+    try:
+        _wait(lambda: server.started or not thread.is_alive(), 15, f"no stand-in at {url}")
+        if not server.started:
+            raise ProbeError(f"the stand-in at {url} did not start")
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(15)

@@ -1,0 +1,57 @@
+"""A reverse proxy in front of a service, for planting faults in what it answers."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import httpx
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from conformance.targets.processes import serving
+
+Change = Callable[[Request, httpx.Response], Awaitable[bytes]]
+_HOP_HEADERS = {"content-length", "transfer-encoding", "connection", "content-encoding"}
+
+
+def _free_url() -> str:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{sock.getsockname()[1]}"
+
+
+@contextmanager
+def proxied(url: str, change: Change) -> Iterator[str]:
+    """The URL of a proxy of `url` that passes every answer's body through `change`."""
+    client = httpx.AsyncClient(base_url=url, timeout=120)
+
+    async def forward(request: Request) -> Response:
+        answer = await client.request(
+            request.method,
+            request.url.path,
+            content=await request.body(),
+            headers={"content-type": request.headers.get("content-type", "application/json")},
+        )
+        headers = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP_HEADERS}
+        return Response(await change(request, answer), answer.status_code, headers)
+
+    every = Route("/{path:path}", forward, methods=["GET", "POST"])
+    address = _free_url()
+    with serving(Starlette(routes=[every]), address):
+        yield address
+
+
+@contextmanager
+def slowed(url: str, *, seconds: float) -> Iterator[str]:
+    """The URL of a proxy of `url` that answers every POST `seconds` late."""
+
+    async def late(request: Request, answer: httpx.Response) -> bytes:
+        if request.method == "POST":
+            await asyncio.sleep(seconds)
+        return answer.content
+
+    with proxied(url, late) as address:
+        yield address

@@ -1,0 +1,62 @@
+"""A program of the platform with other settings, for planting faults."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from conformance.gate import ProbeError
+from conformance.targets.base import Target
+
+STOP_SECONDS = 30
+
+
+class Started(NamedTuple):
+    """How a running process was started."""
+
+    command: list[str]
+    environment: dict[str, str]
+    directory: Path
+
+
+def started(pid: int) -> Started:
+    """Command, environment and working directory of a process; raises `ProbeError`."""
+    proc = Path("/proc") / str(pid)
+    try:
+        command = (proc / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        environment = (proc / "environ").read_bytes().rstrip(b"\0").split(b"\0")
+        directory = (proc / "cwd").readlink()
+    except OSError as error:
+        raise ProbeError(f"process {pid}: {error.strerror}") from error
+    pairs = (os.fsdecode(item).partition("=") for item in environment)
+    return Started([os.fsdecode(c) for c in command], {k: v for k, _, v in pairs}, directory)
+
+
+@contextmanager
+def reconfigured(target: Target, name: str, **settings: str) -> Iterator[None]:
+    """Inside the block program `name` runs with `settings` in its environment.
+
+    It is the same command otherwise; after the block the supervised program is back and ready.
+    """
+    how = started(target.processes.pid(name))
+    with target.processes.stopped(name):
+        process = subprocess.Popen(  # noqa: S603 - the program that ran before
+            how.command,
+            env=how.environment | settings,
+            cwd=how.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            target.processes.wait_ready(name)
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

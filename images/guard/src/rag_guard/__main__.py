@@ -1,0 +1,31 @@
+"""`python -m rag_guard`."""
+
+import sys
+
+from pydantic import ValidationError
+from rag_common.http import serve
+from rag_common.log import configure_logging
+from rag_common.telemetry import configure_tracing
+
+from rag_guard.app import create_app
+from rag_guard.classifier import Classifier
+from rag_guard.settings import Settings
+from rag_guard.training import trained_model
+
+
+def main() -> None:
+    """Serve until SIGTERM; exit code 2 when a setting is missing or wrong."""
+    configure_logging("rag-guard")
+    try:
+        settings = Settings()  # type: ignore[call-arg]  # from the environment
+    except ValidationError as error:
+        wrong = "; ".join(f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+        print(f"rag-guard: settings: {wrong}", file=sys.stderr)
+        raise SystemExit(2) from None
+    app = create_app(settings, Classifier(trained_model(), settings.guard_threshold))
+    configure_tracing(app, "rag-guard")
+    serve(app, settings.bind)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+"""The guard's settings, from the environment; none of them is a credential."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+
+class Settings(BaseSettings):
+    """See docs/interfaces.md."""
+
+    bind: str = "unix:/run/rag/guard.sock"
+    guard_api_keys_file: Path
+    guard_signing_key_file: Path
+    guard_flag_log: Path
+    guard_threshold: float | None = Field(default=None, gt=0, le=1)

@@ -1,0 +1,140 @@
+"""A durable spool with group commit: one fsync for all records that wait."""
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from rag_retrieval.audit.segment import PATTERN, Segment, repair
+from rag_retrieval.errors import AuditError, SettingsError
+
+log = logging.getLogger(__name__)
+
+
+class _Entry(NamedTuple):
+    data: bytes
+    done: "asyncio.Future[None]"
+
+
+class Spool:
+    """Appends lines to segments in `directory`; a line's future is done once it is on disk."""
+
+    def __init__(
+        self, directory: Path, *, segment_bytes: int = 64 << 20, segment_seconds: float = 300
+    ) -> None:
+        self.directory = directory
+        self._bytes, self._seconds = segment_bytes, segment_seconds
+        self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
+        self._segment: Segment | None = None
+        self._number = 0
+        self._closed = False
+        self._prepare()
+        self._thread = threading.Thread(target=self._run, name="audit-spool", daemon=True)
+        self._thread.start()
+
+    def _prepare(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for path in sorted(self.directory.glob(PATTERN)):
+            if cut := repair(path):
+                log.warning("a torn audit line was cut", extra={"segment": path.name, "bytes": cut})
+
+    def submit(self, lines: bytes) -> "asyncio.Future[None]":
+        """Queue complete lines; the future fails with `AuditError` when they cannot be kept."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        if self._closed:
+            done.set_exception(AuditError("the spool is closed"))
+        else:
+            self._queue.put(_Entry(lines, done))
+        return done
+
+    def close(self) -> None:
+        """Write what is queued and release the file."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+            self._thread.join()
+
+    def _run(self) -> None:
+        open_ = True
+        while open_:
+            batch, open_ = self._take()
+            if batch:
+                self._settle(batch, self._commit(b"".join(e.data for e in batch)))
+        self._drop_segment()
+
+    def _take(self) -> tuple[list[_Entry], bool]:
+        """Everything queued (waits for the first), and whether the spool is still open."""
+        batch: list[_Entry] = []
+        try:
+            entry = self._queue.get()
+            while entry is not None:
+                batch.append(entry)
+                entry = self._queue.get_nowait()
+        except queue.Empty:
+            return batch, True
+        return batch, False
+
+    def _commit(self, data: bytes) -> OSError | None:
+        try:
+            self._writable().append(data)
+        except OSError as error:
+            # After a failed fsync the kernel may drop the pages: never trust that file again.
+            self._drop_segment()
+            return error
+        return None
+
+    def _writable(self) -> Segment:
+        segment = self._segment
+        if segment and self._is_full(segment):
+            self._drop_segment()
+            segment = None
+        if segment is None:
+            self._number += 1
+            segment = self._segment = Segment(self.directory, self._number)
+        return segment
+
+    def _is_full(self, segment: Segment) -> bool:
+        old = time.monotonic() - segment.opened >= self._seconds
+        return old or segment.size >= self._bytes
+
+    def _drop_segment(self) -> None:
+        segment, self._segment = self._segment, None
+        if segment:
+            segment.close()
+
+    def _settle(self, batch: Sequence[_Entry], error: OSError | None) -> None:
+        by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+        for entry in batch:
+            by_loop.setdefault(entry.done.get_loop(), []).append(entry.done)
+        for loop, futures in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_resolve, futures, error)
+            except RuntimeError:  # that loop has ended; nobody waits any more
+                log.debug("an audit record outlived its event loop")
+
+
+def _resolve(futures: Sequence["asyncio.Future[None]"], error: OSError | None) -> None:
+    for future in futures:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(AuditError(f"the audit spool cannot be written: {error}"))
+
+
+def open_spool(sink: str, *, segment_bytes: int, segment_seconds: float) -> Spool:
+    """The spool of `file:///dir`; raises `SettingsError` for another kind of sink."""
+    parts = urlsplit(sink)
+    if parts.scheme != "file" or parts.netloc or not parts.path:
+        raise SettingsError(f"AUDIT_SINK: {sink!r}: expected file:///directory")
+    try:
+        return Spool(Path(parts.path), segment_bytes=segment_bytes, segment_seconds=segment_seconds)
+    except OSError as error:
+        raise SettingsError(f"AUDIT_SINK: {parts.path}: {error.strerror}") from error

@@ -1,0 +1,78 @@
+"""Connections: credentials read for each new one, one tenant role for one transaction."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from pgvector.psycopg import register_vector_async
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+from rag_common.files import read_credentials
+
+from rag_store.checks import checked_url
+from rag_store.pgvector.errors import translated
+
+Connection = AsyncConnection[tuple[Any, ...]]
+CONNECT_SECONDS = 5.0
+LIFETIME_SECONDS = 900.0  # a rotated login is out of use after this
+BEGIN = (
+    "SELECT set_config('role', %(role)s, true), "
+    "set_config('statement_timeout', %(milliseconds)s, true)"
+)
+
+
+class Sessions:
+    """A pool whose transactions act as one tenant's role, and as nobody outside of one."""
+
+    def __init__(self, url: str, credentials_file: Path, *, size: int, seconds: float) -> None:
+        self._credentials_file = credentials_file
+        self._seconds = seconds
+        self._pool = AsyncConnectionPool[Connection](
+            checked_url(url),
+            kwargs=self._login,
+            configure=register_vector_async,
+            check=AsyncConnectionPool.check_connection,
+            min_size=1,
+            max_size=size,
+            timeout=CONNECT_SECONDS,
+            max_lifetime=LIFETIME_SECONDS,
+            open=False,
+        )
+
+    def _login(self) -> dict[str, Any]:
+        login = read_credentials(self._credentials_file)
+        return {
+            "user": login.username,
+            "password": login.password,
+            "autocommit": True,
+            "application_name": "rag-store",
+            "connect_timeout": round(CONNECT_SECONDS),
+        }
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def connection(self, tenant: str | None = None) -> AsyncIterator[Connection]:
+        """A connection outside any transaction; errors inside are the store's."""
+        with translated(tenant):
+            await self._pool.open()
+            async with self._pool.connection() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def acting_as(
+        self, role: str, tenant: str, *, seconds: float | None = None
+    ) -> AsyncIterator[Connection]:
+        """One transaction as `role`; `seconds` limit each statement, 0 is no limit."""
+        limit = self._seconds if seconds is None else seconds
+        async with self.connection(tenant) as connection, connection.transaction():
+            await connection.execute(BEGIN, settings(role, limit))
+            yield connection
+
+
+def settings(role: str, seconds: float) -> dict[str, str]:
+    """The parameters of `BEGIN`; `seconds` limit each statement."""
+    return {"role": role, "milliseconds": str(round(seconds * 1000))}

@@ -1,0 +1,314 @@
+"""The data plane on PostgreSQL."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from psycopg import errors, sql
+
+from rag_store.base import (
+    Counts,
+    Document,
+    EmbeddedChunk,
+    EmbeddingModel,
+    Generation,
+    Hit,
+    HnswParameters,
+    SearchMode,
+    StoreError,
+    SyncState,
+    Vector,
+)
+from rag_store.bm25 import query_terms
+from rag_store.checks import check_chunks, check_model, check_query
+from rag_store.fusion import rank
+from rag_store.pgvector import generations
+from rag_store.pgvector.names import PREFIX, TenantNames, tenant_of
+from rag_store.pgvector.queries import (
+    CHUNK_COLUMNS,
+    SEARCH_SETTINGS,
+    SearchPlan,
+    chunk_of,
+    search_settings,
+)
+from rag_store.pgvector.session import BEGIN, Connection, Sessions, settings
+from rag_store.pgvector.writes import remove_documents, replace_document
+
+POOL_SIZE = 16
+STATEMENT_SECONDS = 10.0
+SCAN_SECONDS = 300.0
+_Transaction = AbstractAsyncContextManager[Connection]
+
+
+class PgvectorStore:
+    """A `VectorStore`. `url` names host and database only, `credentials_file` the login.
+
+    Reads take the tenant's reader role, writes its writer role; a login that is no member of
+    it is refused by the database.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        credentials_file: Path,
+        *,
+        hnsw: HnswParameters | None = None,
+        pool_size: int = POOL_SIZE,
+        statement_seconds: float = STATEMENT_SECONDS,
+    ) -> None:
+        self._hnsw = hnsw or HnswParameters()
+        self._seconds = statement_seconds
+        self._sessions = Sessions(url, credentials_file, size=pool_size, seconds=statement_seconds)
+        self._active: dict[str, str] = {}  # a guess that saves a round trip, verified each time
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._sessions.close()
+
+    async def ping(self) -> None:
+        """Raise `StoreUnavailableError` unless the database answers."""
+        async with self._sessions.connection() as connection:
+            await connection.execute("SELECT 1")
+
+    def _reading(self, names: TenantNames, seconds: float | None = None) -> _Transaction:
+        return self._sessions.acting_as(names.reader, names.tenant, seconds=seconds)
+
+    def _writing(self, names: TenantNames, seconds: float | None = None) -> _Transaction:
+        return self._sessions.acting_as(names.writer, names.tenant, seconds=seconds)
+
+    async def tenants(self) -> list[str]:
+        """Names of the provisioned tenants, sorted."""
+        query = "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)"
+        async with self._sessions.connection() as connection:
+            cursor = await connection.execute(query, [PREFIX])
+            return sorted(tenant_of(name) for (name,) in await cursor.fetchall())
+
+    async def generations(self, tenant: str) -> list[Generation]:
+        """All generations, oldest first."""
+        names = TenantNames(tenant)
+        async with self._reading(names) as connection:
+            return await generations.all_generations(connection, names)
+
+    async def active_generation(self, tenant: str) -> Generation:
+        """The active one; raises `NoActiveGenerationError`."""
+        names = TenantNames(tenant)
+        async with self._reading(names) as connection:
+            cursor = await connection.execute(generations.active_query(names))
+            return generations.generation_of(await cursor.fetchone(), tenant)
+
+    async def ensure_generation(self, tenant: str, model: EmbeddingModel) -> Generation:
+        """The generation of `model`, made if there is none."""
+        names = TenantNames(tenant)
+        async with self._writing(names) as connection:
+            return await generations.create(connection, names, model)
+
+    async def activate(self, tenant: str, generation_id: str) -> None:
+        """Index it if that is still to do, then make it the active one in one step."""
+        names = TenantNames(tenant)
+        async with self._writing(names, seconds=0) as connection:
+            await generations.find(connection, names, generation_id)
+            await generations.build_index(connection, names, generation_id, self._hnsw)
+        async with self._writing(names) as connection:
+            await generations.switch(connection, names, generation_id)
+
+    async def drop_generation(self, tenant: str, generation_id: str) -> None:
+        """Remove a generation that is not active."""
+        names = TenantNames(tenant)
+        async with self._writing(names) as connection:
+            await generations.drop(connection, names, generation_id)
+
+    async def documents(self, tenant: str, generation_id: str) -> dict[str, Document]:
+        """Documents of the generation, by doc_id."""
+        names = TenantNames(tenant)
+        query = sql.SQL(
+            "SELECT doc_id, uri, title, content_hash, modified_at, metadata FROM {document}"
+        )
+        async with self._reading(names, seconds=SCAN_SECONDS) as connection:
+            cursor = await connection.execute(query.format(**names.tables(generation_id)))
+            return {row[0]: Document(*row) for row in await cursor.fetchall()}
+
+    async def upsert(
+        self, tenant: str, generation_id: str, document: Document, chunks: Sequence[EmbeddedChunk]
+    ) -> None:
+        """Replace the document and its chunks in one transaction."""
+        names = TenantNames(tenant)
+        async with self._writing(names) as connection:
+            found = await generations.find(connection, names, generation_id)
+            check_chunks(document.doc_id, chunks, found.model.dimension)
+            await replace_document(connection, names.tables(generation_id), document, chunks)
+
+    async def delete(self, tenant: str, generation_id: str, doc_ids: Sequence[str]) -> None:
+        """Remove documents and their chunks in one transaction."""
+        names = TenantNames(tenant)
+        async with self._writing(names) as connection:
+            await remove_documents(connection, names.tables(generation_id), doc_ids)
+
+    async def optimize(self, tenant: str, generation_id: str) -> None:
+        """Build the HNSW index if that is still to do; vacuum and analyze."""
+        names = TenantNames(tenant)
+        async with self._writing(names, seconds=0) as connection:
+            await generations.find(connection, names, generation_id)
+            await generations.build_index(connection, names, generation_id, self._hnsw)
+        async with self._sessions.connection(tenant) as connection:
+            await self._vacuum(connection, names, generation_id)
+
+    async def _vacuum(self, connection: Connection, names: TenantNames, key: str) -> None:
+        # VACUUM cannot run in a transaction, so the role is the session's until the reset.
+        await connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(names.writer)))
+        try:
+            for table in names.tables(key).values():
+                await connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(table))
+        finally:
+            await connection.execute("RESET ROLE")
+
+    async def search(
+        self,
+        tenant: str,
+        text: str,
+        dense: Vector | None,
+        *,
+        model_digest: str | None = None,
+        mode: SearchMode = SearchMode.HYBRID,
+        limit: int = 20,
+        exact: bool = False,
+        with_late: bool = False,
+    ) -> list[Hit]:
+        """The best `limit` chunks of the active generation, best first, in one round trip."""
+        check_query(mode, dense, limit)
+        plan = SearchPlan(mode, limit, exact, with_late)
+        vector = None if dense is None else np.asarray(dense, dtype=np.float32)
+        values = {"terms": query_terms(text), "dense": vector}
+        rows = await self._found(TenantNames(tenant), plan, values, model_digest)
+        return _hits(rows, mode, limit)
+
+    async def _found(
+        self, names: TenantNames, plan: SearchPlan, values: dict[str, Any], digest: str | None
+    ) -> list[tuple[Any, ...]]:
+        for _ in range(5):
+            guess = self._active.get(names.tenant)
+            if guess is None:
+                guess = (await self.active_generation(names.tenant)).id
+            try:
+                active, rows = await self._attempt(names, guess, plan, values)
+            except StoreError as error:
+                if not isinstance(error.__cause__, errors.UndefinedTable | errors.DataException):
+                    raise
+                active, rows = await self.active_generation(names.tenant), []
+                check_model(active, digest, values["dense"])
+                if active.id == guess:
+                    raise
+            check_model(active, digest, values["dense"])
+            self._active[names.tenant] = active.id
+            if active.id == guess:
+                return rows
+        raise StoreError(f"tenant {names.tenant!r}: its generations are switched too fast")
+
+    async def _attempt(
+        self, names: TenantNames, guess: str, plan: SearchPlan, values: dict[str, Any]
+    ) -> tuple[Generation, list[tuple[Any, ...]]]:
+        statement = plan.statement(names.tables(guess))
+        async with (
+            self._sessions.connection(names.tenant) as connection,
+            connection.pipeline(),
+            connection.transaction(),
+        ):
+            await connection.execute(BEGIN, settings(names.reader, self._seconds))
+            options = search_settings(self._hnsw, plan.limit, exact=plan.exact)
+            await connection.execute(SEARCH_SETTINGS, options)
+            active = await connection.execute(generations.active_query(names))
+            found = await connection.execute(statement, values)
+            row = await active.fetchone()
+            return generations.generation_of(row, names.tenant), await found.fetchall()
+
+    async def scan(
+        self, tenant: str, generation_id: str, *, batch: int = 256
+    ) -> AsyncIterator[list[tuple[Document, list[EmbeddedChunk]]]]:
+        """Every document with its chunks, `batch` documents at a time."""
+        names, last = TenantNames(tenant), ""
+        while page := await self._page(names, generation_id, last, batch):
+            yield page
+            last = page[-1][0].doc_id
+
+    async def _page(
+        self, names: TenantNames, key: str, after: str, size: int
+    ) -> list[tuple[Document, list[EmbeddedChunk]]]:
+        query = sql.SQL(
+            "WITH d AS (SELECT * FROM {document} WHERE doc_id > %s ORDER BY doc_id LIMIT %s) "
+            "SELECT {columns}, c.dense, c.late, d.* FROM d LEFT JOIN {chunk} AS c USING (doc_id) "
+            "ORDER BY d.doc_id, c.ordinal"
+        ).format(columns=CHUNK_COLUMNS, **names.tables(key))
+        async with self._reading(names, seconds=SCAN_SECONDS) as connection:
+            rows = await (await connection.execute(query, [after, size])).fetchall()
+        pages: dict[str, tuple[Document, list[EmbeddedChunk]]] = {}
+        for row in rows:
+            document = Document(*row[10:])
+            _, chunks = pages.setdefault(document.doc_id, (document, []))
+            if row[0] is not None:
+                chunks.append(EmbeddedChunk(chunk_of(row), row[8].to_numpy(), row[9]))
+        return list(pages.values())
+
+    async def counts(self, tenant: str, generation_id: str) -> Counts:
+        """Documents and chunks in the generation."""
+        names = TenantNames(tenant)
+        query = sql.SQL(
+            "SELECT (SELECT count(*) FROM {document}), (SELECT count(*) FROM {chunk})"
+        ).format(**names.tables(generation_id))
+        async with self._reading(names, seconds=SCAN_SECONDS) as connection:
+            ((documents, chunks),) = await (await connection.execute(query)).fetchall()
+        return Counts(documents, chunks)
+
+    async def hnsw(self, tenant: str, generation_id: str) -> HnswParameters:
+        """The live index's options, and ef_search as a search sees it."""
+        names = TenantNames(tenant)
+        async with self._reading(names) as connection:
+            options = await generations.index_options(connection, names, generation_id)
+            await connection.execute(SEARCH_SETTINGS, search_settings(self._hnsw, 1))
+            cursor = await connection.execute("SELECT current_setting('hnsw.ef_search')::int")
+            (ef_search,) = await cursor.fetchone() or (0,)
+        return HnswParameters(options.get("m", 16), options.get("ef_construction", 64), ef_search)
+
+    async def record_sync(self, tenant: str, state: SyncState) -> None:
+        """Remember a completed sync."""
+        names = TenantNames(tenant)
+        query = sql.SQL(
+            "INSERT INTO {} (finished_at, newest_modified_at, documents, chunks) "
+            "VALUES (%s, %s, %s, %s) ON CONFLICT (single) DO UPDATE SET "
+            "(finished_at, newest_modified_at, documents, chunks) = (excluded.finished_at, "
+            "excluded.newest_modified_at, excluded.documents, excluded.chunks)"
+        ).format(names.table("sync"))
+        values = (state.finished_at, state.newest_modified_at, state.documents, state.chunks)
+        async with self._writing(names) as connection:
+            await connection.execute(query, values)
+
+    async def sync_state(self, tenant: str) -> SyncState | None:
+        """The last completed sync, or None."""
+        names = TenantNames(tenant)
+        query = sql.SQL("SELECT finished_at, newest_modified_at, documents, chunks FROM {}").format(
+            names.table("sync")
+        )
+        async with self._reading(names) as connection:
+            row = await (await connection.execute(query)).fetchone()
+        return None if row is None else SyncState(*row)
+
+
+def _hits(rows: list[tuple[Any, ...]], mode: SearchMode, limit: int) -> list[Hit]:
+    """Fuse the legs; a row is a chunk's columns, uri, title, both scores and late bytes."""
+    by_id = {row[0]: row for row in rows}
+    dense = [(key, row[10]) for key, row in by_id.items() if row[10] is not None]
+    lexical = [(key, row[11]) for key, row in by_id.items() if row[11] is not None]
+    return [
+        Hit(
+            chunk_of(by_id[item.chunk_id]),
+            by_id[item.chunk_id][8],
+            by_id[item.chunk_id][9],
+            item.score,
+            item.dense_score,
+            item.dense_rank,
+            item.lexical_score,
+            item.lexical_rank,
+            by_id[item.chunk_id][12],
+        )
+        for item in rank(dense, lexical, mode, limit)
+    ]
