@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from rag_assets import derived, fetch
+from rag_common.late_interaction import pack
 from rag_embedding.onnx_backend import OnnxBackend
 from rag_store import open_admin, open_store
 from rag_store.base import Chunk, Document, EmbeddedChunk, EmbeddingModel, VectorStore, indexed_text
@@ -45,18 +46,22 @@ def _document(row: dict[str, Any]) -> tuple[Document, Chunk]:
     return document, Chunk(f"{key}#0", key, 0, text, (), 0, len(text), len(text.split()))
 
 
-def corpus() -> Corpus:
-    """Every document with text (the last of an id), every question once, shuffled by a seed."""
+def corpus(size: int | None = None) -> Corpus:
+    """Documents with text (the last of an id), every question once, shuffled by a seed.
+
+    All documents, or the first `size` for a quick look.
+    """
     folder = fetch("fitz-gov")
     lines = (folder / "corpus/documents.jsonl").read_text(encoding="utf-8").splitlines()
     rows = {row["id"]: row for line in lines if (row := json.loads(line)).get("content")}
     found = json.loads((folder / "queries/query_mappings.json").read_text(encoding="utf-8"))
     questions = sorted({q["query"] for group in found["mappings"].values() for q in group.values()})
     np.random.default_rng(7).shuffle(questions)
-    return Corpus([_document(row) for row in rows.values()], questions)
+    return Corpus([_document(row) for row in rows.values()][:size], questions)
 
 
-def _embed(backend: OnnxBackend, texts: Sequence[str]) -> list[Any]:
+def _embed(backend: OnnxBackend, texts: Sequence[str]) -> list[tuple[Any, bytes]]:
+    """Dense vector and packed token vectors of each text; packed at once, for the memory's sake."""
     order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
     found: list[Any] = [None] * len(texts)
     for start in range(0, len(order), BATCH):
@@ -65,19 +70,18 @@ def _embed(backend: OnnxBackend, texts: Sequence[str]) -> list[Any]:
             backend.encode([texts[n] for n in rows]), frozenset({"dense", "late"})
         )
         for row, vectors in zip(rows, batch, strict=True):
-            found[row] = vectors
+            found[row] = (vectors.dense, pack(vectors.tokens, pool=True))
     return found
 
 
 def _vectors(backend: OnnxBackend, chosen: Corpus) -> tuple[Any, list[bytes]]:
     """Dense vectors and packed token vectors of the documents; cached."""
-    from rag_common.late_interaction import pack
 
     def build(folder: Path) -> None:
         texts = [indexed_text(document.title, chunk) for document, chunk in chosen.documents]
         found = _embed(backend, texts)
-        np.save(folder / "dense.npy", np.stack([item.dense for item in found]))
-        late = [pack(item.tokens, pool=True) for item in found]
+        np.save(folder / "dense.npy", np.stack([dense for dense, _ in found]))
+        late = [packed for _, packed in found]
         np.save(folder / "late.npy", np.frombuffer(b"".join(late), np.uint8))
         np.save(folder / "sizes.npy", np.array([len(item) for item in late]))
 
@@ -89,9 +93,9 @@ def _vectors(backend: OnnxBackend, chosen: Corpus) -> tuple[Any, list[bytes]]:
 
 
 @asynccontextmanager
-async def index(folder: Path) -> AsyncIterator[Index]:
-    """PostgreSQL with the corpus indexed for `TENANT`."""
-    backend, chosen = OnnxBackend(MODEL, "int8", 2), corpus()
+async def index(folder: Path, size: int | None = None) -> AsyncIterator[Index]:
+    """PostgreSQL with the corpus (its first `size` documents) indexed for `TENANT`."""
+    backend, chosen = OnnxBackend(MODEL, "int8", 2), corpus(size)
     dense, late = _vectors(backend, chosen)
     model = EmbeddingModel(MODEL, backend.digest, dense.shape[1])
     with embedded_database(folder) as database:

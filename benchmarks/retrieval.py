@@ -73,6 +73,8 @@ class HttpSide:
 
     async def post(self, body: bytes) -> bytes:
         """The body of a 200 answer; anything else is an error."""
+        while self._idle and self._idle[-1][0].at_eof():  # the server closes idle ones
+            self._idle.pop()[1].close()
         pair = self._idle.pop() if self._idle else await asyncio.open_unix_connection(self._socket)
         reader, writer = pair
         writer.write(self._head(len(body)) + body)
@@ -228,8 +230,8 @@ async def _stages(service: HttpSide, bodies: Sequence[bytes]) -> dict[str, float
     return {f"{k}_ms": round(statistics.median(f[k] for f in found), 2) for k in found[0]}
 
 
-async def _run(folder: Path) -> dict[str, Any]:
-    async with index(folder) as built, _services(folder, built) as (warm, cold, minter):
+async def _run(folder: Path, size: int | None) -> dict[str, Any]:
+    async with index(folder, size) as built, _services(folder, built) as (warm, cold, minter):
         questions = built.corpus.questions[:QUESTIONS]
         backend = OnnxBackend(MODEL, "int8", 1)
         outputs = frozenset({"dense", "late"})
@@ -257,13 +259,13 @@ async def _run(folder: Path) -> dict[str, Any]:
         return figures
 
 
-def run() -> dict[str, Any]:
-    """Latency and throughput of each side, and the overheads."""
+def run(size: int | None = None) -> dict[str, Any]:
+    """Latency and throughput of each side, and the overheads, over `size` or all documents."""
     import uvloop
 
     with tempfile.TemporaryDirectory(prefix="rb-") as name:
-        return uvloop.run(_run(Path(name)))
+        return uvloop.run(_run(Path(name), size))
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(), indent=1))
+    print(json.dumps(run(int(sys.argv[1]) if len(sys.argv) > 1 else None), indent=1))

@@ -150,7 +150,9 @@ async def _pgvector(folder: Path) -> dict[str, Any]:
             store = open_store(database.url, database.credentials["rag_writer"], hnsw=hnsw)
             if name == "default":
                 large, rate = await _load(store, LARGE, passages, vectors)
-                small, _ = await _load(store, SMALL, passages[: SIZE // 200], vectors)
+                small, _ = await _load(
+                    store, SMALL, passages[: SIZE // 200], vectors[: SIZE // 200]
+                )
                 figures["chunks_per_second"] = round(rate, 1)
             start = time.perf_counter()
             await store.optimize(LARGE, large)

@@ -6,6 +6,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
 
 from conformance.gate import Status
 
@@ -62,7 +63,7 @@ class Live:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.bars = Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -90,8 +91,8 @@ class Live:
         if self.task is not None:
             self.bars.remove_task(self.task)
             self.task = None
-        mark = f"[{COLOUR[status]}]{MARK[status]:<5}[/]"
-        self.console.print(mark, line, markup=True, highlight=False, soft_wrap=True)
+        mark = Text(f"{MARK[status]:<5} ", style=COLOUR[status])
+        self.console.print(mark + Text(line), soft_wrap=True)
 
     def close(self) -> None:
         """Take the bar away."""

@@ -98,7 +98,11 @@ class Passage:
         runs = re.findall(
             r"(?:[A-Z][\w-]+(?:\s+(?:of|and|the|for)\s+|\s+)){1,7}[A-Z][\w-]+", self.text
         )
-        return frozenset("".join(c for c in run if c.isupper()).lower() for run in runs)
+        short = (
+            "".join(w[0] for w in run.split() if w[0].isupper() and is_content(w.lower()))
+            for run in runs
+        )
+        return frozenset(letters.lower() for letters in short if len(letters) > 1)
 
     @cached_property
     def negated(self) -> frozenset[str]:

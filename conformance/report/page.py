@@ -1,5 +1,6 @@
 """The report as one HTML page that loads nothing from anywhere."""
 
+import functools
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -83,8 +84,8 @@ def _plots(result: Result) -> list[Markup]:
     return [plots.svg(plot, f"{result.id}-{n}") for n, plot in enumerate(result.plots)]
 
 
-def render(data: Mapping[str, Any], results: Mapping[str, Result]) -> str:
-    """The page's HTML."""
+@functools.cache
+def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -92,7 +93,12 @@ def render(data: Mapping[str, Any], results: Mapping[str, Result]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html.j2").render(
+    return environment.get_template("page.html.j2")
+
+
+def render(data: Mapping[str, Any], results: Mapping[str, Result]) -> str:
+    """The page's HTML."""
+    return _template().render(
         report=data,
         phases=_phases(data),
         plots={result.id: _plots(result) for result in results.values()},

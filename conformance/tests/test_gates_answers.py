@@ -137,10 +137,14 @@ class Platform:
         values = {f'rag_embedding_cache_total{{result="{k}"}}': v for k, v in self.counts.items()}
         ratio = self.counts["hit"] / total if total else 0.0
         live = {"rag_grounded_response_ratio": 1.0, "rag_grounded_response_ratio_observations": 9.0}
-        return values | live | {
-            "rag_embedding_cache_hit_ratio": ratio,
-            "rag_embedding_cache_hit_ratio_observations": float(total),
-        }
+        return (
+            values
+            | live
+            | {
+                "rag_embedding_cache_hit_ratio": ratio,
+                "rag_embedding_cache_hit_ratio_observations": float(total),
+            }
+        )
 
 
 def _result(document):
@@ -270,9 +274,9 @@ def test_supported_answers_are_grounded(context):
     [
         faults.without_citations,
         faults.other_numbers,
-        lambda path, body: json.loads(json.dumps(body).replace("#0", "#9"))
-        if path == "/v1/answer"
-        else body,
+        lambda path, body: (
+            json.loads(json.dumps(body).replace("#0", "#9")) if path == "/v1/answer" else body
+        ),
     ],
 )
 def test_ungrounded_answers_are_seen(platform, context, change):
@@ -454,3 +458,51 @@ def test_the_stand_in_streams_as_openai_does():
     streamed = client.post("/v1/chat/completions", json={"messages": messages, "stream": True})
     assert streamed.text.endswith("data: [DONE]\n\n")
     assert client.get("/health").status_code == 200
+
+
+def test_a_full_disk_fails_writes_until_it_is_over(tmp_path):
+    import subprocess
+    import sys
+
+    script = (
+        "import os, sys\n"
+        f"file = os.open({str(tmp_path / 'f')!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)\n"
+        "for line in sys.stdin:\n"
+        "    try: os.write(file, b'x'); print('ok', flush=True)\n"
+        "    except OSError as e: print(e.errno, flush=True)\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+    def write():
+        child.stdin.write("\n")
+        child.stdin.flush()
+        return child.stdout.readline().strip()
+
+    try:
+        assert write() == "ok"
+        with faults.disk_full(child.pid):
+            assert write() == "27"  # EFBIG
+        assert write() == "ok"
+    finally:
+        child.stdin.close()
+        child.wait(10)
+
+
+def test_the_proxy_changes_json_and_forwards_headers():
+    from starlette.applications import Starlette
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+    from starlette.testclient import TestClient
+
+    from conformance.targets.processes import serving
+
+    async def echo(request):
+        return JSONResponse({"relevance": 0.2, "token": request.headers.get("x-rag-tenant-token")})
+
+    url = faults.free_url()
+    with serving(Starlette(routes=[Route("/v1/retrieve", echo, methods=["POST"])]), url):
+        client = TestClient(faults.proxy(url, faults.always_sure))
+        body = client.post("/v1/retrieve", json={}, headers={"x-rag-tenant-token": "t"}).json()
+    assert body == {"relevance": 0.99, "token": "t"}

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from conformance import judge
-from conformance.judge import model, planted, plant, train
+from conformance.judge import model, plant, planted, train
 from conformance.judge.features import FEATURES, Idf, align, vector
 from conformance.judge.pairs import Document, LabelledPair, PairMaker, split_of, usable_sentences
 from conformance.judge.paraphrase import merge, paraphrase

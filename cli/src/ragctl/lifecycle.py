@@ -95,9 +95,8 @@ def _start(layout: Layout, supervisor: Supervisor) -> None:
     with _progress() as progress:
         start(supervisor, [*data, *models], progress, ready=data)
         _prepare_store(at, keys, known)
-        start(supervisor, services[:1], progress)
         await_ready(supervisor, models, progress)
-        start(supervisor, services[1:], progress)
+        start(supervisor, services, progress)
     _write_target(layout, keys, at, known)
 
 

@@ -109,6 +109,7 @@ def service_programs(at: Addresses, keys: Keys, envoy_config: Path) -> list[Prog
         "BIND": at.guard,
         "GUARD_API_KEYS_FILE": str(at.layout.secrets / "api-keys.json"),
         "GUARD_SIGNING_KEY_FILE": str(private),
+        "GUARD_EMBEDDING_URL": at.http("embedding"),
         "GUARD_FLAG_LOG": str(at.layout.log / "flagged.jsonl"),
     }
     retrieval = {

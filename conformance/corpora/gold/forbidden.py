@@ -44,14 +44,25 @@ def compiled(patterns: Iterable[str], *, flags: int = re.IGNORECASE) -> tuple[re
     return tuple(result)
 
 
+def _lenient(patterns: Iterable[str], flags: int) -> tuple[re.Pattern[str], ...]:
+    """As the package reads them: what is no regular expression is meant literally."""
+    result = []
+    for pattern in patterns:
+        try:
+            result.append(re.compile(pattern, flags))
+        except re.error:
+            result.append(re.compile(re.escape(pattern), flags))
+    return tuple(result)
+
+
 def _claims(case: Mapping[str, Any]) -> ForbiddenClaims:
     settings = case.get("evaluation_config", {})
     flags = re.IGNORECASE if settings.get("case_insensitive", True) else 0
     patterns = case["forbidden_claims"]
     if not settings.get("use_regex", False):
         patterns = [re.escape(pattern) for pattern in patterns]
-    allowed = compiled(settings.get("allowed_phrases", ()), flags=flags)
-    return ForbiddenClaims(compiled(patterns, flags=flags), allowed)
+    allowed = settings.get("allowed_phrases", ())
+    return ForbiddenClaims(_lenient(patterns, flags), _lenient(allowed, flags))
 
 
 def read(folder: Path) -> dict[str, ForbiddenClaims]:

@@ -77,7 +77,7 @@ def test_an_interrupted_file_continues_where_it_stopped(model):
     assert not list((cache_dir() / "assets").glob("m-*"))
     model.cut = None
     assert (fetch("m") / "w.bin").read_bytes() == CONTENT
-    assert model.requests[1][1] == "bytes=4000-"
+    assert model.requests[-2][1] == "bytes=4000-"
 
 
 def test_a_complete_part_that_was_not_yet_renamed_is_used(model):

@@ -63,8 +63,16 @@ async def test_a_sentence_longer_than_the_budget_is_cut_not_lost():
 
 async def test_near_duplicates_are_dropped_and_the_better_one_kept():
     text = "The Model 7 pump ships with a parts warranty of two years."
-    found = await sources("warranty?", [text, text + " Really.", "Offices open at nine."])
+    found = await sources("pump warranty?", [text, text + " Really.", "A warranty for offices."])
     assert [s.passage.chunk_id for s in found] == ["d0.md#0", "d2.md#0"]
+
+
+async def test_sentences_that_have_nothing_to_do_with_the_question_are_left_out():
+    (source,) = await sources(
+        "How long does the pump warranty last?",
+        ["The pump warranty lasts 24 months. Bees sleep.", "Penguins live in cold water."],
+    )
+    assert source.text == "The pump warranty lasts 24 months."
 
 
 async def test_labels_count_from_one_in_rank_order():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Iterator
@@ -24,6 +25,7 @@ from rag_store.base import (
 )
 from rag_store.embedded import EmbeddedDatabase, embedded_database
 from rag_store.factory import open_admin, open_store
+from rag_store.pgvector import PgvectorStore
 
 MISSING = {
     name: reason
@@ -63,8 +65,13 @@ class Backend:
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedDatabase]:
-    with embedded_database(tmp_path_factory.mktemp("pg"), settings={"fsync": "off"}) as server:
+def database() -> Iterator[EmbeddedDatabase]:
+    # Not pytest's own folder: every session on the machine makes that one private to its user
+    # again, and as root the server runs as another user.
+    with (
+        tempfile.TemporaryDirectory(prefix="rag-store-") as folder,
+        embedded_database(Path(folder), settings={"fsync": "off"}) as server,
+    ):
         yield server
 
 
@@ -77,12 +84,14 @@ def credentials(tmp_path: Path) -> Path:
 
 def _pgvector(database: EmbeddedDatabase) -> Backend:
     url, files = database.url, database.credentials
+    down = PgvectorStore("postgresql://127.0.0.1:9/rag", files["rag_reader"])
+    down._sessions._pool.timeout = 0.5
     return Backend(
         "pgvector",
         open_admin(url, files["rag_admin"]),
         open_store(url, files["rag_writer"]),
         open_store(url, files["rag_reader"]),
-        open_store("postgresql://127.0.0.1:9/rag", files["rag_reader"]),
+        down,
     )
 
 

@@ -295,10 +295,10 @@ async def _explain(store, names, key, mode, exact=False):
 
 
 async def test_indexes_are_used_and_stay_good(tenants, pg, data):
-    """One load of 3,000 chunks, and everything that needs a real index."""
+    """One load of 2,000 chunks, and everything that needs a real index."""
     large, small = tenants
     writer, reader = pg(), pg("rag_reader")
-    vectors, queries = _clustered(3000, 2), _clustered(40, 3)
+    vectors, queries = _clustered(2000, 2), _clustered(40, 3)
     key = await _load(writer, large, data, vectors)
     await _load(writer, small, data, vectors[:20])
     with pytest.raises(StoreError, match="no valid HNSW index"):

@@ -19,7 +19,7 @@ TIMEOUT_SECONDS = 30.0
 def _stream(client: httpx.Client, url: str, part: Path, reporter: Reporter) -> None:
     """Append to `part` what it still lacks."""
     have = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with client.stream("GET", url, headers=headers) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # nothing is lacking; the checksum decides
@@ -27,7 +27,7 @@ def _stream(client: httpx.Client, url: str, part: Path, reporter: Reporter) -> N
         resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
         reporter.start(url.rpartition("/")[2], int(response.headers.get("content-length", 0)))
         with part.open("ab" if resumed else "wb") as out:
-            for block in response.iter_bytes(1 << 20):
+            for block in response.iter_raw():
                 out.write(block)
                 reporter.advance(len(block))
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
@@ -93,6 +93,7 @@ def _package(data: Mapping[str, Any], where: str) -> PackageSource:
 
 
 def _source(data: Any, where: str) -> Source:
+    parsers: dict[str, Callable[[Mapping[str, Any], str], Source]]
     parsers = {"hub": _hub, "package": _package}
     if not isinstance(data, dict) or len(data) != 1 or next(iter(data)) not in parsers:
         raise ManifestError(f"{where}: expected one of {', '.join(parsers)}")

@@ -50,6 +50,7 @@ def serve(app: FastAPI, bind: str, *, drain_seconds: int = 20) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=75,  # longer than any client keeps an idle connection
         timeout_graceful_shutdown=drain_seconds,
     )
     uvicorn.Server(config).run(sockets=[bind_socket(bind)])

@@ -3,8 +3,8 @@
 A document keeps one bit a dimension after a fixed rotation, with a scale a vector that makes inner
 products with an unquantised query unbiased; tokens beyond the budget (122 at 384 dimensions) are
 merged with their most similar ones. A query keeps float16. Measured on fitz-gov, 400 random
-questions (`benchmarks/embedding.py`): nDCG@10 within a standard error (.003) of unpacked vectors;
-4 bits on 31 pooled vectors lost .004-.006, PCA to 96-192 dimensions .006-.016.
+questions over 1,500 documents (`benchmarks/embedding.py`), nDCG@10 against unpacked vectors:
++.001 +- .003; 4 bits on 31 pooled vectors lost .004-.006, PCA to 96-192 dimensions .006-.016.
 """
 
 import hashlib

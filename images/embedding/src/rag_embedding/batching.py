@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from rag_embedding.backend import Backend, Encoded, Vectors
 
-TARGET_SECONDS = 0.1
+TARGET_SECONDS = 0.05
 INTERACTIVE_TOKENS = 512  # smaller requests are not made to wait for a bulk load's texts
-MIN_BATCH_TOKENS = 512
+MIN_BATCH_TOKENS = 256
 START_RATE = 4000.0  # tokens a second, until measured
 
 

@@ -5,6 +5,7 @@ opened. INT8 is the onnx backend's.
 """
 
 import hashlib
+import importlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -21,9 +22,11 @@ _MODEL_FILES = ("*.json", "*.safetensors", "*.bin", "*.pt", "1_Pooling/config.js
 _HEADS = ("sparse_linear.pt", "colbert_linear.pt")  # what makes a BGE-M3
 
 
-def _library() -> Any:
+def _library(threads: int) -> Any:
     try:
         import FlagEmbedding
+
+        importlib.import_module("torch").set_num_threads(threads)
     except ImportError as error:
         raise BackendError(
             f"the flagembedding backend needs the extra rag-embedding[flagembedding] ({error})"
@@ -91,10 +94,7 @@ class FlagBackend:
             raise BackendError(
                 f"precision {precision!r}: flagembedding has fp16 and fp32 (int8 is onnx's)"
             )
-        library = _library()
-        import torch
-
-        torch.set_num_threads(threads)
+        library = _library(threads)
         folder, half = _folder(model), precision == "fp16"
         self.name, self.digest = model.partition("@")[0], _digest(folder, precision)
         self.max_tokens = _max_tokens(folder)

@@ -11,14 +11,15 @@ import onnxruntime as ort
 from rag_assets import AssetError, derived, fetch, load_manifest
 
 from rag_embedding import bert_graph
-from rag_embedding.backend import BackendError, Encoded, Vectors
+from rag_embedding.backend import BackendError, Encoded, Matrix, Vectors
 from rag_embedding.tokens import TextTokenizer
 
 GRAPH_VERSION = 2  # part of the model's digest: raise it when the graph computes other numbers
 
 
-def _normalised(vectors: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+def _normalised(vectors: Matrix) -> Matrix:
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(norms, 1e-12), np.float32)
 
 
 def _session(path: Path, threads: int) -> ort.InferenceSession:

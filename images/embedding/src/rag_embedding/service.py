@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 from fastapi import Response
@@ -64,10 +63,10 @@ class Service:
         return [_mean_best(first, document) for document in documents]
 
     def _encode(self, inputs: list[str] | list[list[int]]) -> list[Encoded]:
-        if isinstance(inputs[0], str):
-            return self.backend.encode(cast(list[str], inputs))
+        if texts := [item for item in inputs if isinstance(item, str)]:
+            return self.backend.encode(texts)
         try:
-            return [self.backend.wrap(ids) for ids in cast(list[list[int]], inputs)]
+            return [self.backend.wrap(item) for item in inputs if not isinstance(item, str)]
         except InvalidTokensError as error:
             raise Problem(400, "The input is not valid", f"input: {error}") from error
 

@@ -9,12 +9,13 @@ from rag_common.telemetry import configure_tracing
 
 from rag_guard.app import create_app
 from rag_guard.classifier import Classifier
+from rag_guard.embedding import EmbeddingClient
+from rag_guard.model import Model, ModelError
 from rag_guard.settings import Settings
-from rag_guard.training import trained_model
 
 
 def main() -> None:
-    """Serve until SIGTERM; exit code 2 when a setting is missing or wrong."""
+    """Serve until SIGTERM; exit code 2 when a setting or the model is missing or wrong."""
     configure_logging("rag-guard")
     try:
         settings = Settings()  # type: ignore[call-arg]  # from the environment
@@ -22,7 +23,13 @@ def main() -> None:
         wrong = "; ".join(f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
         print(f"rag-guard: settings: {wrong}", file=sys.stderr)
         raise SystemExit(2) from None
-    app = create_app(settings, Classifier(trained_model(), settings.guard_threshold))
+    try:
+        model = Model.load(settings.guard_model_file)
+    except ModelError as error:
+        print(f"rag-guard: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    embedder = EmbeddingClient(settings.guard_embedding_url)
+    app = create_app(settings, Classifier(model, embedder, settings.guard_threshold))
     configure_tracing(app, "rag-guard")
     serve(app, settings.bind)
 

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from rag_common.ops import install_ops
 from rag_common.problem import Problem, install_problem_handlers
 from rag_common.tenancy import HEADER, InvalidTenantError, TenantClaims, TokenMinter, tenant_name
-from starlette.concurrency import run_in_threadpool
 
 from rag_guard.authn import Authenticator, request_id
 from rag_guard.body import strings
@@ -42,7 +41,7 @@ def create_app(settings: Settings, classifier: Classifier) -> FastAPI:
     install_problem_handlers(app)
 
     async def not_ready() -> str | None:
-        return _not_ready(keys, minter.key_file)
+        return _not_ready(keys, minter.key_file) or await classifier.not_ready()
 
     install_ops(app, registry, not_ready)
 
@@ -59,7 +58,7 @@ def create_app(settings: Settings, classifier: Classifier) -> FastAPI:
         identity, identifier = _authenticated(request), request_id(request.headers)
         texts = strings(request.headers, await request.body())
         texts += [v for pair in request.query_params.multi_items() for v in pair]
-        verdict, text = await run_in_threadpool(checker.worst, texts, "request")
+        verdict, text = await checker.worst(texts, "request")
         if verdict.flagged:
             _record(log, verdict, text, identifier, identity)
             raise refusal(verdict)
@@ -69,7 +68,7 @@ def create_app(settings: Settings, classifier: Classifier) -> FastAPI:
     @app.post("/v1/check")
     async def check(body: CheckRequest, request: Request) -> dict[str, list[dict[str, object]]]:
         identifier = request_id(request.headers)
-        verdicts = [await run_in_threadpool(checker.check, t, body.kind) for t in body.texts]
+        verdicts = await checker.check(body.texts, body.kind)
         for verdict, text in zip(verdicts, body.texts, strict=True):
             if verdict.flagged:
                 _record(log, verdict, text, identifier, Identity("", ""), body.kind)

@@ -1,12 +1,13 @@
-"""Checks with their metrics."""
+"""Checks with their metrics, as the HTTP service answers them."""
+
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from rag_common.problem import Problem
 
-from rag_guard.classifier import Classifier, Kind, Verdict
+from rag_guard.classifier import KINDS, CheckError, Classifier, Kind, TooLongError, Verdict
 
-KINDS: tuple[Kind, ...] = ("request", "retrieved")
-_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
 class Checker:
@@ -19,7 +20,7 @@ class Checker:
         )
         self.duration = Histogram(
             "guard_check_duration_seconds",
-            "Time to check one text.",
+            "Time to check the texts of one request.",
             buckets=_BUCKETS,
             registry=registry,
         )
@@ -27,19 +28,26 @@ class Checker:
             for flagged in ("true", "false"):
                 self.checks.labels(kind, flagged)
 
-    def check(self, text: str, kind: Kind) -> Verdict:
-        """The verdict on `text`."""
-        with self.duration.time():
-            verdict = self.classifier.check(text, kind)
-        self.checks.labels(kind, str(verdict.flagged).lower()).inc()
-        return verdict
+    async def check(self, texts: Sequence[str], kind: Kind) -> list[Verdict]:
+        """A verdict for each text; raises `Problem` 413, or 503 when they cannot be judged."""
+        try:
+            with self.duration.time():
+                verdicts = await self.classifier.check(texts, kind)
+        except TooLongError as error:
+            raise Problem(413, "Content too large", str(error)) from error
+        except CheckError as error:
+            detail = f"the text could not be checked, so it was refused: {error}"
+            raise Problem(503, "Service unavailable", detail) from error
+        for verdict in verdicts:
+            self.checks.labels(kind, str(verdict.flagged).lower()).inc()
+        return verdicts
 
-    def worst(self, texts: list[str], kind: Kind) -> tuple[Verdict, str]:
+    async def worst(self, texts: Sequence[str], kind: Kind) -> tuple[Verdict, str]:
         """The flagged verdict with its text, or the highest score among clean ones."""
-        judged = [(self.check(text, kind), text) for text in texts if text.strip()]
-        if not judged:
-            return Verdict(False, None, 0.0), ""
-        return max(judged, key=lambda pair: (pair[0].flagged, pair[0].score))
+        said = [text for text in texts if text.strip()]
+        judged = zip(await self.check(said, kind), said, strict=True)
+        nothing = (Verdict(False, None, 0.0), "")
+        return max(judged, key=lambda pair: (pair[0].flagged, pair[0].score), default=nothing)
 
 
 def refusal(verdict: Verdict) -> Problem:

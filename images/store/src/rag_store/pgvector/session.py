@@ -27,7 +27,7 @@ class Sessions:
 
     def __init__(self, url: str, credentials_file: Path, *, size: int, seconds: float) -> None:
         self._credentials_file = credentials_file
-        self._seconds = seconds
+        self.seconds = seconds
         self._pool = AsyncConnectionPool[Connection](
             checked_url(url),
             kwargs=self._login,
@@ -67,7 +67,7 @@ class Sessions:
         self, role: str, tenant: str, *, seconds: float | None = None
     ) -> AsyncIterator[Connection]:
         """One transaction as `role`; `seconds` limit each statement, 0 is no limit."""
-        limit = self._seconds if seconds is None else seconds
+        limit = self.seconds if seconds is None else seconds
         async with self.connection(tenant) as connection, connection.transaction():
             await connection.execute(BEGIN, settings(role, limit))
             yield connection

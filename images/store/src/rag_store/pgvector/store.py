@@ -3,10 +3,9 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from psycopg import errors, sql
+from psycopg import sql
 
 from rag_store.base import (
     Counts,
@@ -17,23 +16,17 @@ from rag_store.base import (
     Hit,
     HnswParameters,
     SearchMode,
-    StoreError,
     SyncState,
     Vector,
 )
 from rag_store.bm25 import query_terms
-from rag_store.checks import check_chunks, check_model, check_query
-from rag_store.fusion import rank
+from rag_store.checks import check_chunks, check_query
 from rag_store.pgvector import generations
 from rag_store.pgvector.names import PREFIX, TenantNames, tenant_of
-from rag_store.pgvector.queries import (
-    CHUNK_COLUMNS,
-    SEARCH_SETTINGS,
-    SearchPlan,
-    chunk_of,
-    search_settings,
-)
-from rag_store.pgvector.session import BEGIN, Connection, Sessions, settings
+from rag_store.pgvector.queries import SEARCH_SETTINGS, SearchPlan, search_settings
+from rag_store.pgvector.scan import page
+from rag_store.pgvector.search import Searcher
+from rag_store.pgvector.session import Connection, Sessions
 from rag_store.pgvector.writes import remove_documents, replace_document
 
 POOL_SIZE = 16
@@ -59,9 +52,8 @@ class PgvectorStore:
         statement_seconds: float = STATEMENT_SECONDS,
     ) -> None:
         self._hnsw = hnsw or HnswParameters()
-        self._seconds = statement_seconds
         self._sessions = Sessions(url, credentials_file, size=pool_size, seconds=statement_seconds)
-        self._active: dict[str, str] = {}  # a guess that saves a round trip, verified each time
+        self._searcher = Searcher(self._sessions, self._hnsw)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -177,77 +169,26 @@ class PgvectorStore:
     ) -> list[Hit]:
         """The best `limit` chunks of the active generation, best first, in one round trip."""
         check_query(mode, dense, limit)
-        plan = SearchPlan(mode, limit, exact, with_late)
         vector = None if dense is None else np.asarray(dense, dtype=np.float32)
-        values = {"terms": query_terms(text), "dense": vector}
-        rows = await self._found(TenantNames(tenant), plan, values, model_digest)
-        return _hits(rows, mode, limit)
-
-    async def _found(
-        self, names: TenantNames, plan: SearchPlan, values: dict[str, Any], digest: str | None
-    ) -> list[tuple[Any, ...]]:
-        for _ in range(5):
-            guess = self._active.get(names.tenant)
-            if guess is None:
-                guess = (await self.active_generation(names.tenant)).id
-            try:
-                active, rows = await self._attempt(names, guess, plan, values)
-            except StoreError as error:
-                if not isinstance(error.__cause__, errors.UndefinedTable | errors.DataException):
-                    raise
-                active, rows = await self.active_generation(names.tenant), []
-                check_model(active, digest, values["dense"])
-                if active.id == guess:
-                    raise
-            check_model(active, digest, values["dense"])
-            self._active[names.tenant] = active.id
-            if active.id == guess:
-                return rows
-        raise StoreError(f"tenant {names.tenant!r}: its generations are switched too fast")
-
-    async def _attempt(
-        self, names: TenantNames, guess: str, plan: SearchPlan, values: dict[str, Any]
-    ) -> tuple[Generation, list[tuple[Any, ...]]]:
-        statement = plan.statement(names.tables(guess))
-        async with (
-            self._sessions.connection(names.tenant) as connection,
-            connection.pipeline(),
-            connection.transaction(),
-        ):
-            await connection.execute(BEGIN, settings(names.reader, self._seconds))
-            options = search_settings(self._hnsw, plan.limit, exact=plan.exact)
-            await connection.execute(SEARCH_SETTINGS, options)
-            active = await connection.execute(generations.active_query(names))
-            found = await connection.execute(statement, values)
-            row = await active.fetchone()
-            return generations.generation_of(row, names.tenant), await found.fetchall()
+        return await self._searcher.run(
+            TenantNames(tenant),
+            SearchPlan(mode, limit, exact, with_late),
+            {"terms": query_terms(text), "dense": vector},
+            model_digest,
+        )
 
     async def scan(
         self, tenant: str, generation_id: str, *, batch: int = 256
     ) -> AsyncIterator[list[tuple[Document, list[EmbeddedChunk]]]]:
         """Every document with its chunks, `batch` documents at a time."""
         names, last = TenantNames(tenant), ""
-        while page := await self._page(names, generation_id, last, batch):
-            yield page
-            last = page[-1][0].doc_id
-
-    async def _page(
-        self, names: TenantNames, key: str, after: str, size: int
-    ) -> list[tuple[Document, list[EmbeddedChunk]]]:
-        query = sql.SQL(
-            "WITH d AS (SELECT * FROM {document} WHERE doc_id > %s ORDER BY doc_id LIMIT %s) "
-            "SELECT {columns}, c.dense, c.late, d.* FROM d LEFT JOIN {chunk} AS c USING (doc_id) "
-            "ORDER BY d.doc_id, c.ordinal"
-        ).format(columns=CHUNK_COLUMNS, **names.tables(key))
-        async with self._reading(names, seconds=SCAN_SECONDS) as connection:
-            rows = await (await connection.execute(query, [after, size])).fetchall()
-        pages: dict[str, tuple[Document, list[EmbeddedChunk]]] = {}
-        for row in rows:
-            document = Document(*row[10:])
-            _, chunks = pages.setdefault(document.doc_id, (document, []))
-            if row[0] is not None:
-                chunks.append(EmbeddedChunk(chunk_of(row), row[8].to_numpy(), row[9]))
-        return list(pages.values())
+        while True:
+            async with self._reading(names, seconds=SCAN_SECONDS) as connection:
+                found = await page(connection, names, generation_id, last, batch)
+            if not found:
+                return
+            yield found
+            last = found[-1][0].doc_id
 
     async def counts(self, tenant: str, generation_id: str) -> Counts:
         """Documents and chunks in the generation."""
@@ -291,24 +232,3 @@ class PgvectorStore:
         async with self._reading(names) as connection:
             row = await (await connection.execute(query)).fetchone()
         return None if row is None else SyncState(*row)
-
-
-def _hits(rows: list[tuple[Any, ...]], mode: SearchMode, limit: int) -> list[Hit]:
-    """Fuse the legs; a row is a chunk's columns, uri, title, both scores and late bytes."""
-    by_id = {row[0]: row for row in rows}
-    dense = [(key, row[10]) for key, row in by_id.items() if row[10] is not None]
-    lexical = [(key, row[11]) for key, row in by_id.items() if row[11] is not None]
-    return [
-        Hit(
-            chunk_of(by_id[item.chunk_id]),
-            by_id[item.chunk_id][8],
-            by_id[item.chunk_id][9],
-            item.score,
-            item.dense_score,
-            item.dense_rank,
-            item.lexical_score,
-            item.lexical_rank,
-            by_id[item.chunk_id][12],
-        )
-        for item in rank(dense, lexical, mode, limit)
-    ]
