@@ -373,7 +373,7 @@ def train_support(
             trains.append(training)
     y, t = np.array(labels), np.array(trains)
     fitted = fit(rows, y, t)
-    threshold = float(np.quantile(fitted.p[t & ~y], 1 - FALSE_SUPPORT))
+    threshold = max(0.5, float(np.quantile(fitted.p[t & ~y], 1 - FALSE_SUPPORT)))
     measured = measure(fitted, y, t) | {
         "supported_passed": round(float((fitted.p[~t & y] >= threshold).mean()), 4),
         "unsupported_dropped": round(float((fitted.p[~t & ~y] < threshold).mean()), 4),

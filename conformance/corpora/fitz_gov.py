@@ -31,6 +31,16 @@ def _documents(file: Path) -> list[LabelledDocument]:
     return [document for document in single if document.text]
 
 
+def _without_copies(
+    documents: list[LabelledDocument],
+) -> tuple[list[LabelledDocument], dict[str, str]]:
+    """The first of equal documents, and for every id the id that stands for it."""
+    first: dict[str, LabelledDocument] = {}
+    for document in documents:
+        first.setdefault(document.markdown, document)
+    return list(first.values()), {d.id: first[d.markdown].id for d in documents}
+
+
 def _queries(file: Path) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     mappings = json.loads(file.read_text(encoding="utf-8"))["mappings"]
     for category, queries in mappings.items():
@@ -47,11 +57,11 @@ def _labelled(
     category: str,
     query_id: str,
     query: Mapping[str, Any],
-    known: set[str],
+    known: Mapping[str, str],
     gold: Mapping[str, Any],
 ) -> LabelledQuery | None:
     """The question, or None when all documents that answer it were left out."""
-    relevant = tuple(name for name in dict.fromkeys(query["relevant_docs"]) if name in known)
+    relevant = tuple(dict.fromkeys(known[n] for n in query["relevant_docs"] if n in known))
     if query["relevant_docs"] and not relevant:
         return None
     return LabelledQuery(
@@ -76,7 +86,7 @@ def read(folder: Path, gold_file: Path = GOLD) -> LabelledCorpus:
         raise CorpusError(f"{folder}: not the fitz-gov data set: {error!r}") from error
     if unknown := sorted(set(gold) - {query_id for _, query_id, _ in rows}):
         raise CorpusError(f"{gold_file}: no such query: {', '.join(unknown[:5])}")
-    known = {d.id for d in documents}
+    documents, known = _without_copies(documents)
     asked = (
         _labelled(category, query_id, query, known, gold.get(query_id, {}))
         for category, query_id, query in rows

@@ -1,8 +1,8 @@
-"""Faults at the edge: a gateway that lacks a filter, a guard that lets everybody in."""
+"""Faults at the edge: a gateway with another configuration, a guard that lets everybody in."""
 
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,32 +17,61 @@ from conformance.gate import ProbeError
 from conformance.targets.base import Target
 from conformance.targets.reconfigured import STOP_SECONDS, started
 
+Config = dict[str, Any]
+Change = Callable[[Config], None]
+LIMIT = "envoy.filters.http.local_ratelimit"
 
-def without_filter(config: str, name: str) -> str:
-    """An Envoy configuration without the HTTP filter `name`; raises `ProbeError` when it has none."""
+
+def http_filters(config: Config) -> Iterator[list[dict[str, Any]]]:
+    """The filter chain of each listener in an Envoy configuration, to be changed in place."""
+    for listener in config["static_resources"]["listeners"]:
+        for chain in listener["filter_chains"]:
+            yield from (f["typed_config"]["http_filters"] for f in chain["filters"])
+
+
+def without_filter(name: str) -> Change:
+    """Takes the HTTP filter `name` out; raises `ProbeError` when there is none."""
+
+    def change(config: Config) -> None:
+        removed = 0
+        for chain in http_filters(config):
+            kept = [f for f in chain if f["name"] != name]
+            removed += len(chain) - len(kept)
+            chain[:] = kept
+        if not removed:
+            raise ProbeError(f"the gateway's configuration has no filter {name}")
+
+    return change
+
+
+def limit_by_key(tenant: str) -> Change:
+    """Gives each API key the bucket of `tenant`, and tenants none; raises `ProbeError`."""
+
+    def change(config: Config) -> None:
+        limits = [f["typed_config"] for c in http_filters(config) for f in c if f["name"] == LIMIT]
+        entry = {"key": "tenant", "value": tenant}
+        found = [d for limit in limits for d in limit["descriptors"] if d["entries"] == [entry]]
+        if len(limits) != 1 or len(found) != 1:
+            raise ProbeError(f"the gateway's configuration has no rate limit of {tenant}")
+        for rule in limits[0]["rate_limits"]:
+            rule["actions"][0]["request_headers"]["header_name"] = "x-api-key"
+        limits[0]["descriptors"] = [found[0] | {"entries": [{"key": "tenant"}]}]
+
+    return change
+
+
+def _changed(config: str, change: Change) -> str:
     document = yaml.safe_load(config)
-    removed = 0
-    for manager in _managers(document):
-        kept = [f for f in manager["http_filters"] if f["name"] != name]
-        removed += len(manager["http_filters"]) - len(kept)
-        manager["http_filters"] = kept
-    if not removed:
-        raise ProbeError(f"the gateway's configuration has no filter {name}: no fault to plant")
+    change(document)
     return yaml.safe_dump(document, sort_keys=False)
 
 
-def _managers(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for listener in document["static_resources"]["listeners"]:
-        for chain in listener["filter_chains"]:
-            yield from (f["typed_config"] for f in chain["filters"])
-
-
 @contextmanager
-def gateway_without(target: Target, name: str) -> Iterator[None]:
-    """Inside the block the gateway runs without the HTTP filter `name`; the real one is back after."""
+def gateway_changed(target: Target, change: Change) -> Iterator[None]:
+    """Inside the block the gateway runs with a changed configuration; the real one is back after."""
     how = started(target.processes.pid("envoy"))
     original = how.command[how.command.index("-c") + 1]
-    changed = without_filter(Path(original).read_text(encoding="utf-8"), name)
+    changed = _changed(Path(original).read_text(encoding="utf-8"), change)
     with tempfile.TemporaryDirectory() as folder, target.processes.stopped("envoy"):
         path = Path(folder) / "envoy.yaml"
         path.write_text(changed, encoding="utf-8")

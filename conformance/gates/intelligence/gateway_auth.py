@@ -14,7 +14,11 @@ from conformance.corpora.prepare import TENANT, prepared
 from conformance.gate import Context, Fault, Gate, Observation, Phase, ProbeError
 from conformance.stats import share
 from conformance.targets.base import Target
-from conformance.targets.edge_faults import gateway_without, guard_that_lets_everybody_in
+from conformance.targets.edge_faults import (
+    gateway_changed,
+    guard_that_lets_everybody_in,
+    without_filter,
+)
 from conformance.targets.http import client
 
 PATH = "/v1/retrieve"
@@ -126,7 +130,7 @@ def _open_guard(context: Context) -> Iterator[None]:
 
 @contextmanager
 def _no_jwt(context: Context) -> Iterator[None]:
-    with gateway_without(context.target, "envoy.filters.http.jwt_authn"):
+    with gateway_changed(context.target, without_filter("envoy.filters.http.jwt_authn")):
         yield
 
 

@@ -1,7 +1,10 @@
 """gateway-rate-limit: a tenant over its rate is refused, whichever key it uses; others are not."""
 
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
@@ -11,14 +14,36 @@ from conformance.corpora.prepare import TENANT, prepared
 from conformance.gate import Context, Fault, Gate, Measurement, Observation, Phase, ProbeError
 from conformance.stats import share
 from conformance.targets.base import Target
-from conformance.targets.edge_faults import gateway_without
+from conformance.targets.edge_faults import LIMIT, gateway_changed, limit_by_key, without_filter
 from conformance.targets.http import client
 
 LIMITED = "conformance-limited"
-BURST = 30  # what the target allows this tenant at once, and in a minute
-OVER = 2 * BURST
+BURST = 30  # what the target allows this tenant at once …
+PER_SECOND = 0.5  # … and what it adds while the tenant waits or asks
+FIRST, SECOND, OTHER = 70, 20, 10
 BODY = {"query": "What is the travel policy?"}
 _LIMITED = httpx.codes.TOO_MANY_REQUESTS
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Statuses of requests sent one after the other, and the seconds they took."""
+
+    statuses: Sequence[int]
+    seconds: float
+
+    def refused_share(self, tokens: int) -> Measurement:
+        """Of the requests beyond `tokens` and what was added meanwhile, the share refused.
+
+        A bucket that was not full at the start refuses more than has to be: at most all count.
+        Raises `ProbeError` when the requests were too slow to exceed the rate.
+        """
+        beyond = len(self.statuses) - tokens - math.ceil(self.seconds * PER_SECOND)
+        if beyond <= 0:
+            raise ProbeError(
+                f"{len(self.statuses)} requests took {self.seconds:.0f} s: within the rate"
+            )
+        return share(min(beyond, self.statuses.count(_LIMITED)), beyond)
 
 
 def _keys(target: Target) -> tuple[str, str]:
@@ -28,44 +53,48 @@ def _keys(target: Target) -> tuple[str, str]:
     return target.api_key(LIMITED), read_secret(Path(second))
 
 
-def _post(session: httpx.Client, key: str) -> int:
-    return session.post("/v1/retrieve", json=BODY, headers={"x-api-key": key}).status_code
+def _series(context: Context, session: httpx.Client, key: str, count: int, what: str) -> Series:
+    statuses, start = [], time.monotonic()
+    for done in range(1, count + 1):
+        answer = session.post("/v1/retrieve", json=BODY, headers={"x-api-key": key})
+        statuses.append(answer.status_code)
+        context.progress(done, count, what)
+    return Series(statuses, time.monotonic() - start)
 
 
 def measure(context: Context) -> Observation:
     """Exhaust one tenant's bucket with one key; then ask with its other key and as another tenant."""
     prepared(context)
     first, second = _keys(context.target)
-    other = context.target.api_key(TENANT)
-    statuses: dict[str, list[int]] = {"first": [], "second": [], "other": []}
     with client(context.target.description.gateway_url, 30) as session:
-        for done in range(OVER):
-            statuses["first"].append(_post(session, first))
-            context.progress(done, OVER, "over the limit")
-            if statuses["first"][-5:] == [_LIMITED] * 5:
-                break
-        for _ in range(10):
-            statuses["second"].append(_post(session, second))
-            statuses["other"].append(_post(session, other))
-    context.evidence.write("statuses.json", statuses)
-    return Observation(_metrics(statuses))
+        series = {
+            "first": _series(context, session, first, FIRST, "over the limit"),
+            "second": _series(context, session, second, SECOND, "with the other key"),
+            "other": _series(context, session, context.target.api_key(TENANT), OTHER, "others"),
+        }
+    context.evidence.write("statuses.json", {name: asdict(s) for name, s in series.items()})
+    return Observation(_metrics(series))
 
 
-def _metrics(statuses: dict[str, list[int]]) -> dict[str, Measurement]:
-    """The bucket refills while it is measured: one token every two seconds may still pass."""
-    tail = statuses["first"][-5:]
-    shared = [status == _LIMITED for status in statuses["second"]]
-    served = [status == httpx.codes.OK for status in statuses["other"]]
+def _metrics(series: dict[str, Series]) -> dict[str, Measurement]:
+    served = [status == httpx.codes.OK for status in series["other"].statuses]
     return {
-        "limited_share": share(sum(s == _LIMITED for s in tail), len(tail)),
-        "limit_shared_across_keys_share": share(sum(shared), len(shared)),
+        "limited_share": series["first"].refused_share(BURST),
+        # One token may have been added between the last request of the one key and the other's first.
+        "limit_shared_across_keys_share": series["second"].refused_share(1),
         "other_tenant_accepted_share": share(sum(served), len(served)),
     }
 
 
 @contextmanager
 def _no_limit(context: Context) -> Iterator[None]:
-    with gateway_without(context.target, "envoy.filters.http.local_ratelimit"):
+    with gateway_changed(context.target, without_filter(LIMIT)):
+        yield
+
+
+@contextmanager
+def _by_key(context: Context) -> Iterator[None]:
+    with gateway_changed(context.target, limit_by_key(LIMITED)):
         yield
 
 
@@ -75,5 +104,8 @@ GATE = Gate(
     title="Rate limit per tenant",
     promise="A tenant over its rate is refused with any of its keys; other tenants are served.",
     measure=measure,
-    faults=(Fault("a gateway without the rate limit", _no_limit),),
+    faults=(
+        Fault("a gateway without the rate limit", _no_limit),
+        Fault("a gateway that limits each key instead of each tenant", _by_key),
+    ),
 )

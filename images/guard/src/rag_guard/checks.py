@@ -1,5 +1,6 @@
 """Checks with their metrics, as the HTTP service answers them."""
 
+import logging
 from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -7,6 +8,7 @@ from rag_common.problem import Problem
 
 from rag_guard.classifier import KINDS, CheckError, Classifier, Kind, TooLongError, Verdict
 
+_log = logging.getLogger(__name__)
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
@@ -36,7 +38,8 @@ class Checker:
         except TooLongError as error:
             raise Problem(413, "Content too large", str(error)) from error
         except CheckError as error:
-            detail = f"the text could not be checked, so it was refused: {error}"
+            _log.error("texts could not be checked: %s", error)
+            detail = "the text could not be checked, so it was refused; try again"
             raise Problem(503, "Service unavailable", detail) from error
         for verdict in verdicts:
             self.checks.labels(kind, str(verdict.flagged).lower()).inc()

@@ -1,16 +1,15 @@
-"""Labelled texts for the guard: what it learns from, where its threshold comes from, what judges it."""
+"""Labelled texts for the guard: what it learns from, where its thresholds come from, what judges it."""
 
 import csv
 import hashlib
 import json
-import re
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow.parquet as pq
+import yaml
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
-_SENTENCES_FROM_DOCUMENTS = 4000
+NEURALCHEMY = "external/neuralchemy/core-{}.parquet"
+UNSEEN = "external/yanismiraoui/prompt_injections.csv"
 
 
 class Labelled(NamedTuple):
@@ -41,13 +40,30 @@ def s_labs(seed: Path, split: str) -> Labelled:
 
 def neuralchemy(seed: Path, split: str) -> Labelled:
     """neuralchemy (core), long and obfuscated attacks; split `train`, `validation` or `test`."""
-    table = pq.read_table(seed / f"external/neuralchemy/core-{split}.parquet")
+    import pyarrow.parquet as pq  # of the extra `training`
+
+    table = pq.read_table(seed / NEURALCHEMY.format(split))
     return Labelled(table["text"].to_pylist(), [label == 1 for label in table["label"].to_pylist()])
 
 
+def unseen(seed: Path) -> list[str]:
+    """yanismiraoui, attacks in several languages: they judge only, nothing is learnt from them."""
+    with (seed / UNSEEN).open(encoding="utf-8", newline="") as file:
+        return sorted({row["prompt_injections"] for row in csv.DictReader(file)})
+
+
 def in_training_half(identifier: str) -> bool:
-    """Whether a question or document of fitz-gov is for training; the other half only judges."""
+    """Whether a question, document or text is for training; the other half only judges."""
     return int(hashlib.sha256(identifier.encode()).hexdigest(), 16) % 10 < 5
+
+
+def small_talk(corpus: Path, *, training: bool) -> list[str]:
+    """Harmless small talk in thirteen languages, one half."""
+    said: set[str] = set()
+    for path in corpus.rglob("*.yml"):
+        talks = yaml.safe_load(path.read_text(encoding="utf-8"))["conversations"]
+        said.update(text for talk in talks for text in talk)
+    return sorted(text for text in said if in_training_half(text) is training)
 
 
 def questions(fitz_gov: Path, *, training: bool) -> list[str]:
@@ -58,12 +74,8 @@ def questions(fitz_gov: Path, *, training: bool) -> list[str]:
     return sorted(learned if training else set(asked.values()) - learned)
 
 
-def sentences(fitz_gov: Path, *, training: bool) -> list[str]:
-    """At most 4,000 sentences of one half of the documents, a sample that is always the same."""
+def documents(fitz_gov: Path, *, training: bool) -> list[str]:
+    """The texts of one half of the enterprise documents."""
     lines = (fitz_gov / "corpus/documents.jsonl").read_text(encoding="utf-8").splitlines()
-    documents = [d for d in map(json.loads, lines) if in_training_half(d["id"]) is training]
-    found = {s for d in documents for s in _SENTENCE_END.split(d.get("content") or "")}
-    usable = [s for s in found if 20 < len(s) < 300]
-    return sorted(usable, key=lambda s: hashlib.sha256(s.encode()).digest())[
-        :_SENTENCES_FROM_DOCUMENTS
-    ]
+    found = [d for d in map(json.loads, lines) if in_training_half(d["id"]) is training]
+    return [d["content"] for d in found if d.get("content")]

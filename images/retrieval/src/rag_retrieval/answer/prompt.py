@@ -58,7 +58,7 @@ def clean(text: str) -> str:
 def messages(question: str, sources: Sequence[Source]) -> list[Message]:
     """The chat messages: a fixed prefix that servers can cache, then sources and question."""
     lines = [f"{s.title}: {s.text}" if s.title else s.text for s in sources]
-    return [*_prefix(), {"role": "user", "content": _turn(lines, question)}]
+    return [*prefix(), {"role": "user", "content": _turn(lines, question)}]
 
 
 def schema(labels: Sequence[str]) -> dict[str, Any]:
@@ -87,19 +87,20 @@ def _turn(lines: Sequence[str], question: str) -> str:
     return f"<sources>\n{numbered}\n</sources>\nQuestion: {clean(question)}"
 
 
-def _prefix() -> list[Message]:
-    prefix: list[Message] = [{"role": "system", "content": SYSTEM}]
+def prefix() -> list[Message]:
+    """What every prompt begins with; a server can compute it before the first request."""
+    turns: list[Message] = [{"role": "system", "content": SYSTEM}]
     for lines, question, answer in _EXAMPLES:
         reply = json.dumps({"answer": answer}, separators=(",", ":"))
-        prefix += [
+        turns += [
             {"role": "user", "content": _turn(lines, question)},
             {"role": "assistant", "content": reply},
         ]
-    return prefix
+    return turns
 
 
 def _version() -> str:
-    text = json.dumps([_prefix(), schema(["S1"])], sort_keys=True)
+    text = json.dumps([prefix(), schema(["S1"])], sort_keys=True)
     return f"answer-1+{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
