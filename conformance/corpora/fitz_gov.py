@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from conformance.corpora import labels
 from conformance.corpora.model import LabelledCorpus, LabelledDocument, LabelledQuery
 from conformance.errors import CorpusError
 
 ASSET = "fitz-gov"
+UNANSWERABLE = "abstention"
 GOLD = Path(__file__).parent / "gold" / "fitz-gov-answers.jsonl"
 
 
@@ -60,9 +62,9 @@ def _labelled(
     known: Mapping[str, str],
     gold: Mapping[str, Any],
 ) -> LabelledQuery | None:
-    """The question, or None when all documents that answer it were left out."""
+    """The question, or None when its label is lost: no document left, or both yes and no."""
     relevant = tuple(dict.fromkeys(known[n] for n in query["relevant_docs"] if n in known))
-    if query["relevant_docs"] and not relevant:
+    if query["relevant_docs"] and (not relevant or category == UNANSWERABLE):
         return None
     return LabelledQuery(
         id=query_id,
@@ -82,17 +84,25 @@ def read(folder: Path, gold_file: Path = GOLD) -> LabelledCorpus:
         documents = _documents(folder / "corpus" / "documents.jsonl")
         rows = list(_queries(folder / "queries" / "query_mappings.json"))
         gold = _gold(gold_file)
+        cases = labels.cases(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorpusError(f"{folder}: not the fitz-gov data set: {error!r}") from error
     if unknown := sorted(set(gold) - {query_id for _, query_id, _ in rows}):
         raise CorpusError(f"{gold_file}: no such query: {', '.join(unknown[:5])}")
     documents, known = _without_copies(documents)
+    texts = {d.id: d.text for d in documents}
     asked = (
         _labelled(category, query_id, query, known, gold.get(query_id, {}))
         for category, query_id, query in rows
         if held_out(query_id)
     )
-    return LabelledCorpus(ASSET, documents, [q for q in asked if q is not None])
+    kept = [
+        q
+        for q in asked
+        if q is not None
+        and not labels.contradicted(q.id, q.text, [texts[name] for name in q.relevant], cases)
+    ]
+    return LabelledCorpus(ASSET, documents, kept)
 
 
 def load() -> LabelledCorpus:

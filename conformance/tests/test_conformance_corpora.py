@@ -91,7 +91,7 @@ def fitz(tmp_path):
         {"id": "torn", "title": "Torn", "content": "One."},
         {"id": "torn", "title": "Torn", "content": "Another."},
     ]
-    asked, both, lost, none = ids(True, 4)
+    asked, both, lost, none, wrong, unsure = ids(True, 6)
     (tuned,) = ids(False, 1)
     mappings = {
         "direct": {
@@ -99,12 +99,23 @@ def fitz(tmp_path):
             both: {"query": "Both?", "relevant_docs": ["same", "torn", "same"]},
             lost: {"query": "Lost?", "relevant_docs": ["empty", "torn"]},
             tuned: {"query": "Tuned?", "relevant_docs": ["good"]},
+            wrong: {"query": "Wrong?", "relevant_docs": ["good"]},
         },
-        "abstention": {none: {"query": "None?", "relevant_docs": []}},
+        "abstention": {
+            none: {"query": "None?", "relevant_docs": []},
+            unsure: {"query": "Unsure?", "relevant_docs": ["good"]},
+        },
     }
+    cases = [
+        {"id": asked, "query": "Good?", "contexts": ["Good, TEXT"]},
+        {"id": f"t1_{both}", "query": "Another question of the same id?", "contexts": ["Else."]},
+        {"id": none, "query": "None?", "contexts": ["Not an answer."]},
+        {"id": f"t1_{wrong}", "query": "wrong", "contexts": ["What really answers it."]},
+    ]
     for name, text in (
         ("corpus/documents.jsonl", "\n".join(map(json.dumps, documents))),
         ("queries/query_mappings.json", json.dumps({"mappings": mappings})),
+        ("tier1_core/direct.json", json.dumps({"cases": cases})),
     ):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(text)

@@ -11,22 +11,23 @@ import yaml
 
 ATTACKS = "external/yanismiraoui/prompt_injections.csv"
 _WORD = re.compile(r"[^\W\d_]+")
-_ENGLISH = frozenset(
-    "the your you yours yourself of and what with that this these my how from are is which to it"
-    " its for all any can where why would could should will solely by me".split()
-)
-_OTHER = frozenset(
-    "al ai che con cu da das de dei dein deine deinen deiner del dem den der des di die din do dos"
-    " du e é è el em en est et für gli i il ist je la las le les lo los mein meine meinen mes mia"
-    " mich mie miei mis na o os pe per por para que qui se seu seus si sua suas sur ta tes teu teus"
-    " tu tua tuas tue tus um uma un una une uno und war y".split()
-)
+_ENGLISH = """
+the your you yours yourself of and what with that this these my how from are is which to it its
+for all any can where why would could should will solely by me
+"""
+_OTHER = """
+al ai che con cu da das de dei dein deine deinen deiner del dem den der des di die din do dos
+du e é è el em en est et für gli i il ist je la las le les lo los mein meine meinen mes mia
+mich mie miei mis na o os pe per por para que qui se seu seus si sua suas sur ta tes teu teus
+tu tua tuas tue tus um uma un una une uno und war y
+"""
 
 
 def english(text: str) -> bool:
     """Whether `text` has more English function words than Romance and German ones."""
+    ours, others = frozenset(_ENGLISH.split()), frozenset(_OTHER.split())
     words = _WORD.findall(text.lower())
-    return sum(w in _ENGLISH for w in words) > sum(w in _OTHER for w in words)
+    return sum(word in ours for word in words) > sum(word in others for word in words)
 
 
 def attacks(*, in_english: bool) -> list[str]:

@@ -42,8 +42,8 @@ def measure(context: Context) -> Observation:
     rows: list[dict[str, Any]] = []
     with context.target.gateway(TENANT) as session:
         for name, (parameter, texts) in SETS.items():
-            for text in _sample(context, name, texts(), int(context.parameter(parameter))):
-                rows.append({"set": name, "text": text, "blocked": _blocked(session, text)})
+            sample = _sample(context, name, texts(), int(context.parameter(parameter)))
+            rows += [{"set": name, "text": t, "blocked": _blocked(session, t)} for t in sample]
     context.evidence.write("requests.jsonl", rows)
     by_set = {name: [bool(r["blocked"]) for r in rows if r["set"] == name] for name in SETS}
     return Observation(_metrics(by_set), notes=[_note(*pair) for pair in by_set.items()])
