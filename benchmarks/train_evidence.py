@@ -92,8 +92,14 @@ def log(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def embed(backend: OnnxBackend, texts: Sequence[str], late: bool = False) -> list[Any]:
-    """The backend's vectors of `texts`, in order, in batches of texts of like length."""
+def embed(
+    backend: OnnxBackend,
+    texts: Sequence[str],
+    keep: Callable[[Any], Any] = lambda vectors: vectors.dense,
+    *,
+    late: bool = False,
+) -> list[Any]:
+    """What `keep` makes of each text's vectors, in order; batches of texts of like length."""
     encoded = backend.encode(texts)
     order = iter(sorted(range(len(texts)), key=lambda i: len(encoded[i].ids)))
     outputs = frozenset({"dense", "late"} if late else {"dense"})
@@ -101,7 +107,7 @@ def embed(backend: OnnxBackend, texts: Sequence[str], late: bool = False) -> lis
     while batch := list(islice(order, 32)):
         vectors = backend.embed([encoded[i] for i in batch], outputs)
         for i, vector in zip(batch, vectors, strict=True):
-            found[i] = vector
+            found[i] = keep(vector)
     return found
 
 
@@ -141,12 +147,12 @@ def _vectors(
     backend: OnnxBackend, texts: Sequence[str], name: str, *, pool: bool
 ) -> tuple[Matrix, list[bytes]]:
     def make() -> Any:
-        found = embed(backend, texts, late=True)
-        rows = [pack(v.tokens, pool=pool) for v in found]
+        found = embed(backend, texts, lambda v: (v.dense, pack(v.tokens, pool=pool)), late=True)
+        rows = [late for _, late in found]
         width = max(map(len, rows))
         packed = np.array([np.frombuffer(r.ljust(width, b"\0"), np.uint8) for r in rows])
         lengths = np.array([len(r) for r in rows], "<i4").view(np.uint8).reshape(len(rows), 4)
-        dense = np.array([v.dense for v in found], "<f4")
+        dense = np.array([dense for dense, _ in found], "<f4")
         return np.hstack([dense.view(np.uint8).reshape(len(rows), -1), lengths, packed])
 
     rows = cached(name, backend.digest, texts, make)
@@ -222,7 +228,7 @@ def read_passages(backend: OnnxBackend, retrievals: Sequence[Retrieval]) -> list
         "sentences",
         backend.digest,
         flat,
-        lambda: np.array([v.dense for v in embed(backend, flat)], "<f4"),
+        lambda: np.array(embed(backend, flat), "<f4"),
     )
     vector = dict(zip(flat, dense, strict=True))
     return [
@@ -364,7 +370,7 @@ def train_support(
             sentence = shorten(random_.choice(passages[own].sentences), random_)
             cases.append((query.trains, sentence, passages[own], passages[other]))
     sentences = [sentence for _, sentence, _, _ in cases]
-    vectors = [v.dense for v in embed(backend, sentences)]
+    vectors = embed(backend, sentences)
     rows, labels, trains = [], [], []
     for (training, sentence, own, other), vector in zip(cases, vectors, strict=True):
         for passage, label in ((own, True), (other, False)):
@@ -427,7 +433,7 @@ def measure_faults(
         if passages and not query.trains
         for kind, text in planted(random_.choice(passages[0].sentences), random_).items()
     ]
-    vectors = [v.dense for v in embed(backend, [text for _, text, _ in cases])]
+    vectors = embed(backend, [text for _, text, _ in cases])
     found: dict[str, list[bool]] = {}
     for (kind, text, passage), vector in zip(cases, vectors, strict=True):
         objection = exact_objection(text, passage, aligned(vector, passage))

@@ -84,7 +84,7 @@ class LabelledCorpus:
         """The part with these documents and the questions that they answer fully."""
         kept = [d for d in self.documents if d.id in documents]
         asked = [q for q in self.answerable if set(q.relevant) <= set(documents)]
-        return LabelledCorpus(f"{self.name}-small", kept, asked)
+        return LabelledCorpus(f"{self.name}-part", kept, asked)
 
 
 def sample(population: Iterable[T], size: int, seed: int, what: str) -> list[T]:

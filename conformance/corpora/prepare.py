@@ -54,11 +54,26 @@ def _prepare(ctx: Context) -> Prepared:
         corpus = load(ctx.corpus_folder)
     except CorpusError as error:
         raise ProbeError(str(error)) from error
-    small = small_corpus(corpus, float(ctx.parameter("small_share")), ctx.parameter("seed"))
+    seed = ctx.parameter("seed")
+    corpus = reduced(corpus, int(ctx.parameter("documents")), seed)
+    small = small_corpus(corpus, float(ctx.parameter("small_share")), seed)
     ctx.progress(0, 2, "small corpus")
     ingested_small = _ingested(ctx, SMALL_TENANT, small)
     ctx.progress(1, 2, "corpus")
     return Prepared(_ingested(ctx, TENANT, corpus), ingested_small)
+
+
+def reduced(corpus: LabelledCorpus, size: int, seed: int) -> LabelledCorpus:
+    """The corpus, or about `size` of its documents: those of the gold questions, then others."""
+    if len(corpus.documents) <= size:
+        return corpus
+    picked = {name for query in corpus.gold for name in query.relevant}
+    for document in sample(corpus.documents, size, seed, "reduced corpus"):
+        if len(picked) >= size:
+            break
+        picked.add(document.id)
+    part = corpus.only(picked)
+    return LabelledCorpus(part.name, part.documents, [*part.queries, *corpus.unanswerable])
 
 
 def small_corpus(corpus: LabelledCorpus, share: float, seed: int) -> LabelledCorpus:

@@ -167,7 +167,7 @@ class _Context:
         self.target = self
 
     def parameter(self, name):
-        return {"small_share": 0.5, "seed": 1}[name]
+        return {"small_share": 0.5, "documents": 1000, "seed": 1}[name]
 
     def shared(self, name, make):
         return make(self)
@@ -221,3 +221,19 @@ def test_a_broken_own_corpus_is_a_probe_error(context, tmp_path):
     context.corpus_folder = tmp_path
     with pytest.raises(ProbeError, match="documents.jsonl"):
         prepare.prepared(context)
+
+
+def test_a_reduced_corpus_keeps_the_gold_documents_and_every_question_it_can_answer():
+    documents = [model.LabelledDocument(str(n), "", f"text {n}") for n in range(100)]
+    queries = [
+        model.LabelledQuery(f"q{n}", "?", answerable=True, relevant=(str(n),)) for n in range(100)
+    ]
+    queries[7] = model.LabelledQuery("q7", "?", True, relevant=("7",), facts=(("x",),))
+    queries.append(model.LabelledQuery("none", "?", answerable=False))
+    corpus = model.LabelledCorpus("c", documents, queries)
+    part = prepare.reduced(corpus, 10, 1)
+    assert len(part.documents) == 10
+    assert len(part.answerable) == 10
+    assert [q.id for q in part.gold] == ["q7"]
+    assert [q.id for q in part.unanswerable] == ["none"]
+    assert prepare.reduced(corpus, 100, 1) is corpus

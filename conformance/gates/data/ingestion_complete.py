@@ -24,7 +24,7 @@ SCRATCH = "conformance-scratch"
 BROKEN = {
     "truncated.pdf": b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog",
     "empty.txt": b"",
-    "not-utf8.txt": b"\xff\xfe\xfa\x00\x81" * 40,
+    "not-utf8.txt": b"The limit is 5 \xc3\x28 and \xe2\x28\xa1 then more text.\n" * 5,
 }
 
 

@@ -18,7 +18,6 @@ KINDS: tuple[Kind, ...] = ("request", "retrieved")
 READY_SECONDS = 1.0
 SECONDS: dict[Kind, float] = {"request": 1.0, "retrieved": 5.0}
 MOST_WINDOWS: dict[Kind, int] = {"request": 128, "retrieved": 1024}
-LEAST_CHARACTERS = 12  # shorter texts say nothing: the rules alone judge them
 
 
 class CheckError(Exception):
@@ -55,7 +54,9 @@ class Classifier:
     async def check(self, texts: Sequence[str], kind: Kind = "request") -> list[Verdict]:
         """A verdict for each text, from one call of the embedder; raises `CheckError`."""
         rules = await run_in_threadpool(_rules, texts, kind)
-        cut = [[] if rule else _windows(text) for rule, text in zip(rules, texts, strict=True)]
+        cut = [
+            [] if rule else windows(plain(text)) for rule, text in zip(rules, texts, strict=True)
+        ]
         scores = await self._scores(cut, kind)
         return [self._verdict(*pair, kind) for pair in zip(rules, scores, strict=True)]
 
@@ -82,7 +83,7 @@ class Classifier:
         try:
             vectors, digest = await self.embedder.embed(flat, SECONDS[kind])
             self._same_model(digest)
-            scores = self.model.scores(vectors)
+            scores = self.model.network.scores(vectors)
         except (EmbeddingError, ModelError) as error:
             raise CheckError(f"embedding service: {error}") from error
         ends = np.cumsum([len(group) for group in cut])
@@ -99,8 +100,3 @@ class Classifier:
 
 def _rules(texts: Sequence[str], kind: Kind) -> list[str | None]:
     return [first_match(text, retrieved=kind == "retrieved") for text in texts]
-
-
-def _windows(text: str) -> list[str]:
-    readable = plain(text)
-    return windows(readable) if len(readable) >= LEAST_CHARACTERS else []

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from rag_common.http import async_client
 
 Vectors = NDArray[np.float32]
-_LIMITS = httpx.Limits(keepalive_expiry=4)  # shorter than the server's: no request meets a closing one
+_LIMITS = httpx.Limits(
+    keepalive_expiry=4
+)  # shorter than the server's: no request meets a closing one
 
 
 class EmbeddingError(Exception):

@@ -1,9 +1,10 @@
-"""Long texts cut into windows that the embedder reads whole: an attack must not hide in benign bulk."""
+"""Texts cut into windows that the embedder reads whole: an attack must not hide in benign bulk."""
 
 import re
 
 CHARACTERS = 300  # the densest text has a token a character, and the embedder reads 256 tokens
 OVERLAP = 60
+LEAST = 12  # shorter parts say nothing: the rules alone judge them
 _BREAK = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
@@ -13,14 +14,16 @@ def sentences(text: str) -> list[str]:
 
 
 def windows(text: str) -> list[str]:
-    """Groups of whole sentences of at most `CHARACTERS`; a longer sentence in overlapping pieces."""
+    """Each sentence, and groups of them of at most `CHARACTERS`: a sentence next to an attack hides it,
+    and an attack may take several. A longer sentence comes in overlapping pieces.
+    """
+    pieces = [piece for sentence in sentences(text) for piece in _pieces(sentence)]
     groups = [""]
-    for sentence in sentences(text):
-        for piece in _pieces(sentence):
-            if groups[-1] and len(groups[-1]) + len(piece) >= CHARACTERS:
-                groups.append("")
-            groups[-1] = f"{groups[-1]} {piece}".strip()
-    return [group for group in groups if group]
+    for piece in pieces:
+        if groups[-1] and len(groups[-1]) + len(piece) >= CHARACTERS:
+            groups.append("")
+        groups[-1] = f"{groups[-1]} {piece}".strip()
+    return [part for part in dict.fromkeys(groups + pieces) if len(part) >= LEAST]
 
 
 def _pieces(sentence: str) -> list[str]:

@@ -20,23 +20,24 @@ SYSTEM = (
     "numbers of the source, and name the source of each sentence. If no source answers the "
     'question, return an empty list. Reply as JSON {"answer":[{"sources":["S1"],"text":"..."}]}.'
 )
+# No example of an empty answer: small models then decline everything, and whether the sources
+# answer is decided before the model is asked.
 _EXAMPLES: tuple[tuple[tuple[str, ...], str, list[dict[str, Any]]], ...] = (
     (
         (
-            "Pump models: The Model 9 pump weighs 14 kg and needs a 230 V supply.",
-            "Warranty: The Model 7 pump ships with a 2-year parts warranty. Labour is covered for "
-            "12 months.",
+            "The Model 9 pump weighs 14 kg and needs a 230 V supply.",
+            "The Model 7 pump ships with a 2-year parts warranty. Labour is covered for 12 months.",
         ),
         "How long is labour covered for the Model 7 pump?",
         [{"sources": ["S2"], "text": "Labour is covered for 12 months for the Model 7 pump."}],
     ),
     (
         (
-            "Opening hours: Branch offices open at 9:00 on weekdays.",
-            "Canteen: The canteen serves lunch from 12:00 to 14:00.",
+            "The canteen serves lunch from 12:00 to 14:00. Vegetarian meals are on request.",
+            "Branch offices open at 9:00 on weekdays.",
         ),
-        "What is the parking fee?",
-        [],
+        "When is lunch served in the canteen?",
+        [{"sources": ["S1"], "text": "The canteen serves lunch from 12:00 to 14:00."}],
     ),
 )
 _CONTROL = re.compile(
