@@ -14,7 +14,7 @@ ALLOWED = {
     "rag_store": {"rag_common"},
     **dict.fromkeys(IMAGES, LIBRARIES),
     "conformance": LIBRARIES,
-    "ragctl": LIBRARIES | {"rag_ingestion", "conformance"},
+    "ragctl": LIBRARIES | IMAGES | {"conformance"},
 }
 OURS = set(ALLOWED)
 

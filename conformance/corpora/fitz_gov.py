@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,13 @@ def read(folder: Path, gold_file: Path = GOLD) -> LabelledCorpus:
         if q is not None
         and not labels.contradicted(q.id, q.text, [texts[name] for name in q.relevant], cases)
     ]
-    return LabelledCorpus(ASSET, documents, kept)
+    near = labels.near_copies(texts, [name for query in kept for name in query.relevant])
+    return LabelledCorpus(ASSET, documents, [_with_copies(query, near) for query in kept])
+
+
+def _with_copies(query: LabelledQuery, near: Mapping[str, tuple[str, ...]]) -> LabelledQuery:
+    copies = dict.fromkeys(copy for name in query.relevant for copy in near[name])
+    return replace(query, equivalent=tuple(copies))
 
 
 def load() -> LabelledCorpus:

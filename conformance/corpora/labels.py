@@ -11,8 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from sklearn.feature_extraction.text import CountVectorizer
+
 Case = Mapping[str, Any]
 _PREFIXES = ("", "t1_", "t0_")
+_SHARED, _FEWEST_TERMS = 0.8, 5
 
 
 def cases(folder: Path) -> dict[str, Case]:
@@ -34,3 +38,20 @@ def contradicted(
         return False
     relevant = [_plain(text) for text in texts]
     return not any(c in r or r in c for c in map(_plain, case["contexts"]) for r in relevant)
+
+
+def near_copies(texts: Mapping[str, str], wanted: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """For each of the `wanted` ids the others that share 0.8 of the shorter text's terms.
+
+    The data set has many texts twice, slightly reworded under another id; only one is labelled.
+    """
+    ids = list(texts)
+    terms = CountVectorizer(binary=True, stop_words="english").fit_transform(texts.values())
+    rows = [i for i, name in enumerate(ids) if name in set(wanted)]
+    sizes = np.asarray(terms.sum(axis=1)).ravel()
+    shared = (terms[rows] @ terms.T).toarray()
+    shorter = np.maximum(np.minimum(sizes[rows][:, None], sizes[None, :]), _FEWEST_TERMS)
+    return {
+        ids[row]: tuple(ids[j] for j in np.flatnonzero(near) if j != row)
+        for row, near in zip(rows, shared >= _SHARED * shorter, strict=True)
+    }

@@ -44,6 +44,12 @@ class LabelledQuery:
     answer: str = ""
     facts: tuple[tuple[str, ...], ...] = ()
     forbidden_claims: tuple[str, ...] = ()
+    equivalent: tuple[str, ...] = ()  # documents that say the same as a relevant one
+
+    @property
+    def right_doc_ids(self) -> frozenset[str]:
+        """Documents that are a right first result: the relevant ones and their near copies."""
+        return self.relevant_doc_ids | {f"{name}{SUFFIX}" for name in self.equivalent}
 
     @property
     def relevant_doc_ids(self) -> frozenset[str]:

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 from rag_assets import fetch
 from rag_common.files import read_credentials, write_atomic
+from rag_retrieval.answer.prompt import prefix
 from rag_store.factory import open_admin
 from rag_store.pgvector import bootstrap
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -87,6 +88,7 @@ def _start(layout: Layout, supervisor: Supervisor) -> None:
     known = tenants()
     keys.key_registry(known)
     _valkey_config(layout, keys)
+    write_atomic(layout.root / "llm-warmup.json", json.dumps(prefix()).encode())
     envoy = _envoy_config(layout, keys, at, known)
     data, models = data_programs(at), model_programs(at)
     services = service_programs(at, keys, envoy)

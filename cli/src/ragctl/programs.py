@@ -94,6 +94,7 @@ def model_programs(at: Addresses) -> list[Program]:
         "BIND": f"{HOST}:{at.ports['llm']}",
         "LLM_MODEL": LLM_MODEL,
         "LLM_THREADS": "2",
+        "LLM_WARMUP_FILE": str(at.layout.root / "llm-warmup.json"),
         "OMP_WAIT_POLICY": "passive",  # spinning threads collapse when other processes want the cores
     }
     return [
@@ -124,6 +125,7 @@ def service_programs(at: Addresses, keys: Keys, envoy_config: Path) -> list[Prog
         "CACHE_URL": at.cache,
         "CACHE_CREDENTIALS_FILE": str(keys.credentials("valkey")),
         "AUDIT_SINK": f"file://{at.layout.audit}",
+        "CONTEXT_TOKENS": "250",  # a longer prompt finds no more on this model, and takes longer
     }
     return [
         Program("guard", _python("rag_guard"), guard, f"{at.guard}/readyz", expected_seconds=10),

@@ -30,8 +30,8 @@ class Scored:
 
     @property
     def right(self) -> bool:
-        """Whether the first result is labelled relevant."""
-        return self.first in self.query.relevant_doc_ids
+        """Whether the first result is a relevant document or says the same as one."""
+        return self.first in self.query.right_doc_ids
 
     def row(self) -> dict[str, Any]:
         """The evidence line."""

@@ -13,13 +13,10 @@ def texts():
 
 
 def test_what_judges_was_not_learnt_from(texts):
-    learnt = set(texts.fit.texts) | set(texts.ordinary)
-    for name in ("fitz-gov questions", "small talk"):
-        judging = texts.judged[f"ordinary, {name}"]
-        assert len(judging) > 1000 and not learnt & set(judging)
-    assert not set(texts.documents) & set(texts.judged_documents["documents"])
-    assert not learnt & set(texts.judged["attacks never learnt from (yanismiraoui)"])
-    assert not set(texts.ordinary) & set(texts.fit.of(False)[-1000:])
+    learnt = {*texts.fit.texts, *texts.ordinary, *texts.documents}
+    judging = texts.judged | {"documents": texts.judged_documents["documents"]}
+    for name, held_out in judging.items():
+        assert len(held_out) > 300 and not learnt & set(held_out), name
 
 
 def test_the_splits_are_those_published(texts):

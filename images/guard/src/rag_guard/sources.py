@@ -28,29 +28,34 @@ class Sources:
 
 
 def load(seed: Path, fitz_gov: Path, corpus: Path) -> Sources:
-    """Read the three data sets' folders; no text of one part is in another."""
+    """Read the three data sets' folders; no text that judges was learnt from or set a threshold."""
     known = datasets.questions(fitz_gov, training=True) + datasets.small_talk(corpus, training=True)
     validation = datasets.s_labs(seed, "validation") + datasets.neuralchemy(seed, "validation")
     fit = datasets.s_labs(seed, "train") + datasets.neuralchemy(seed, "train")
     test = datasets.s_labs(seed, "test") + datasets.neuralchemy(seed, "test")
-    held_out = datasets.documents(fitz_gov, training=False)
-    return Sources(
-        fit=fit + benign([text for text in known if not validates(text)]),
-        ordinary=validation.of(False) + [text for text in known if validates(text)],
-        documents=datasets.documents(fitz_gov, training=True),
-        judged={
-            "attacks never learnt from (yanismiraoui)": datasets.unseen(seed),
-            "attacks, S-Labs and neuralchemy test": test.of(True),
-            "ordinary, S-Labs test": datasets.s_labs(seed, "test").of(False),
-            "ordinary, neuralchemy test": datasets.neuralchemy(seed, "test").of(False),
-            "ordinary, fitz-gov questions": datasets.questions(fitz_gov, training=False),
-            "ordinary, small talk": datasets.small_talk(corpus, training=False),
-        },
-        judged_documents={
-            "documents": held_out,
-            "documents with an attack at their end": poisoned(held_out, test.of(True)),
-        },
-    )
+    ordinary = validation.of(False) + [text for text in known if validates(text)]
+    fit += benign([text for text in known if not validates(text)])
+    documents = datasets.documents(fitz_gov, training=True)
+    seen = {*fit.texts, *ordinary, *documents}
+
+    def unseen(texts: list[str]) -> list[str]:
+        return [text for text in texts if text not in seen]
+
+    held_out = unseen(datasets.documents(fitz_gov, training=False))
+    judged = {
+        "attacks never learnt from (yanismiraoui)": datasets.unseen(seed),
+        "attacks, S-Labs and neuralchemy test": test.of(True),
+        "ordinary, S-Labs test": datasets.s_labs(seed, "test").of(False),
+        "ordinary, neuralchemy test": datasets.neuralchemy(seed, "test").of(False),
+        "ordinary, fitz-gov questions": datasets.questions(fitz_gov, training=False),
+        "ordinary, small talk": datasets.small_talk(corpus, training=False),
+    }
+    judged_documents = {
+        "documents": held_out,
+        "documents with an attack at their end": poisoned(held_out, test.of(True)),
+    }
+    unlearnt = {name: unseen(texts) for name, texts in judged.items()}
+    return Sources(fit, ordinary, documents, unlearnt, judged_documents)
 
 
 def poisoned(documents: list[str], attacks: list[str]) -> list[str]:
