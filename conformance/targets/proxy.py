@@ -1,7 +1,6 @@
 """A reverse proxy in front of a service, for planting faults in what it answers."""
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,27 +10,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from conformance.targets import http
+from conformance.targets.answer_faults import free_url
 from conformance.targets.processes import serving
 
 Change = Callable[[Request, httpx.Response], Awaitable[bytes]]
 _HOP_HEADERS = {"content-length", "transfer-encoding", "connection", "content-encoding"}
 
 
-def _free_url() -> str:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{sock.getsockname()[1]}"
-
-
 @contextmanager
 def proxied(url: str, change: Change) -> Iterator[str]:
     """The URL of a proxy of `url` that passes every answer's body through `change`."""
-    client = httpx.AsyncClient(base_url=url, timeout=120)
+    client = http.async_client(url, 120)
 
     async def forward(request: Request) -> Response:
         answer = await client.request(
             request.method,
             request.url.path,
+            params=request.query_params,
             content=await request.body(),
             headers={"content-type": request.headers.get("content-type", "application/json")},
         )
@@ -39,7 +35,7 @@ def proxied(url: str, change: Change) -> Iterator[str]:
         return Response(await change(request, answer), answer.status_code, headers)
 
     every = Route("/{path:path}", forward, methods=["GET", "POST"])
-    address = _free_url()
+    address = free_url()
     with serving(Starlette(routes=[every]), address):
         yield address
 

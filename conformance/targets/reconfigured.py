@@ -26,11 +26,13 @@ def started(pid: int) -> Started:
     proc = Path("/proc") / str(pid)
     try:
         command = (proc / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-        environment = (proc / "environ").read_bytes().rstrip(b"\0").split(b"\0")
+        environment = (proc / "environ").read_bytes().split(b"\0")
         directory = (proc / "cwd").readlink()
     except OSError as error:
         raise ProbeError(f"process {pid}: {error.strerror}") from error
-    pairs = (os.fsdecode(item).partition("=") for item in environment)
+    if not command[0]:
+        raise ProbeError(f"process {pid}: it has ended")
+    pairs = (os.fsdecode(item).partition("=") for item in environment if item)
     return Started([os.fsdecode(c) for c in command], {k: v for k, _, v in pairs}, directory)
 
 

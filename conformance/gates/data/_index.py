@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,24 +67,55 @@ def rebuilt_with(context: Context, parameters: HnswParameters) -> Iterator[None]
 
 
 @contextmanager
+def mismatched(context: Context) -> Iterator[None]:
+    """Inside the block every chunk has the token vectors of another one."""
+    with owner(context) as connection:
+        chunks = TenantNames(TENANT).tables(active_generation(connection))["chunk"]
+        _mirror(connection, chunks)
+        try:
+            yield
+        finally:
+            _mirror(connection, chunks)
+
+
+def _mirror(connection: Connection, chunks: sql.Identifier) -> None:
+    """Give the n-th chunk the token vectors of the n-th last; done twice it changes nothing."""
+    if not connection.execute(sql.SQL(_MIRROR).format(chunk=chunks)).rowcount:
+        raise ProbeError("the index holds no token vectors to rerank by")
+    connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(chunks))
+
+
+_MIRROR = """
+WITH numbered AS (
+    SELECT doc_id, ordinal, late, row_number() OVER forwards AS n, row_number() OVER backwards AS m
+    FROM {chunk} WHERE late IS NOT NULL
+    WINDOW forwards AS (ORDER BY doc_id, ordinal),
+        backwards AS (ORDER BY doc_id DESC, ordinal DESC)
+)
+UPDATE {chunk} AS c SET late = other.late
+FROM numbered AS own JOIN numbered AS other ON own.n = other.m
+WHERE c.doc_id = own.doc_id AND c.ordinal = own.ordinal AND own.n <> other.n
+"""
+
+
+@contextmanager
 def locked(context: Context, *, held: float = 0.4, free: float = 0.05) -> Iterator[None]:
     """Inside the block another session locks the chunks for `held` of every `held + free` s."""
     done = threading.Event()
+    with owner(context) as connection, ThreadPoolExecutor(1) as pool:
+        chunks = TenantNames(TENANT).tables(active_generation(connection))["chunk"]
+        statement = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(chunks)
 
-    def hold() -> None:
-        with owner(context) as connection:
-            chunks = TenantNames(TENANT).tables(active_generation(connection))["chunk"]
-            statement = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(chunks)
+        def hold() -> None:
             while not done.is_set():
                 with connection.transaction():
                     connection.execute(statement)
                     done.wait(held)
                 done.wait(free)
 
-    thread = threading.Thread(target=hold, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join(10)
+        holding = pool.submit(hold)
+        try:
+            yield
+        finally:
+            done.set()
+            holding.result()  # raises what kept it from locking

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from rag_store.base import HnswParameters
 
-from conformance.gate import Context, Fault, Gate, Observation, Phase
+from conformance.gate import Context, Fault, Gate, Observation, Phase, ProbeError
 from conformance.gates.data import _queries
 from conformance.gates.data._index import rebuilt_with
 from conformance.stats import bootstrap_mean
@@ -18,6 +18,8 @@ def measure(context: Context) -> Observation:
     queries = _queries.sample(context)
     found = _queries.ask(context, queries, what="HNSW", mode="dense", rerank=False)
     truth = _queries.ask(context, queries, what="exact", mode="dense", rerank=False, exact=True)
+    if empty := [t.query.id for t in truth if not t.chunks]:
+        raise ProbeError(f"an exact search found nothing for {', '.join(empty[:5])}")
     overlaps = [
         len(set(f.chunks[:DEPTH]) & set(t.chunks[:DEPTH])) / len(t.chunks[:DEPTH])
         for f, t in zip(found, truth, strict=True)

@@ -15,6 +15,10 @@ from conformance.gate import Context, Fault, Gate, Measurement, Observation, Pha
 from conformance.gates.data import _queries
 from conformance.gates.data._index import active_generation, owner
 from conformance.stats import exactly, paired_gain, percentile
+from conformance.targets.http import client as client_of
+
+
+REFUSALS = {400, 401, 403, 422}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def _foreign(response: httpx.Response, both: Prepared) -> list[str]:
 
 
 def _attempt(way: str, response: httpx.Response, both: Prepared) -> Attempt:
-    if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+    if response.status_code not in REFUSALS | {httpx.codes.OK}:  # it says nothing of the tenant
         raise ProbeError(f"{way}: HTTP {response.status_code}: {response.text[:200]}")
     leaked = _foreign(response, both)
     return Attempt(way, bool(leaked), f"HTTP {response.status_code} {leaked[:3]}")
@@ -93,7 +97,7 @@ def _forged(context: Context, both: Prepared) -> Iterator[Attempt]:
                     "/v1/retrieve", json={"query": query}, headers={name: TENANT}
                 )
                 yield _attempt(f"{place}: header {name}", response, both)
-    with httpx.Client(base_url=context.target.description.retrieval_url, timeout=30) as bare:
+    with client_of(context.target.description.retrieval_url, 30) as bare:
         for token in ("", "nonsense", context.target.jwt(TENANT)):
             response = bare.post(
                 "/v1/retrieve", json={"query": query}, headers={"x-rag-tenant-token": token}
@@ -116,11 +120,18 @@ def _through_sql(context: Context) -> Iterator[Attempt]:
 
 
 def _chunks_of_the_large_tenant(context: Context, login: str) -> sql.Composable:
+    """The table's name; raises `ProbeError` when it holds nothing that could leak."""
     names = TenantNames(TENANT)
     with context.target.sql(login) as connection:
         role = names.reader if login == "reader" else names.writer
         connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
-        return names.tables(active_generation(connection))["chunk"]
+        chunks = names.tables(active_generation(connection))["chunk"]
+        if connection.execute(_ANY.format(chunks)).fetchone() is None:
+            raise ProbeError(f"tenant {TENANT} has no chunk in its index")
+        return chunks
+
+
+_ANY = sql.SQL("SELECT chunk_id FROM {} LIMIT 1")
 
 
 def _select(
@@ -133,8 +144,7 @@ def _select(
         with connection.transaction(force_rollback=True):
             for statement in before:
                 connection.execute(statement)
-            query = sql.SQL("SELECT chunk_id FROM {} LIMIT 1").format(chunks)
-            row = connection.execute(query).fetchone()
+            row = connection.execute(_ANY.format(chunks)).fetchone()
     except psycopg.errors.InsufficientPrivilege as error:
         return Attempt(way, False, str(error).splitlines()[0])
     return Attempt(way, row is not None, f"read {row}")
@@ -160,19 +170,15 @@ def _open_to_everybody(context: Context) -> Iterator[None]:
     with owner(context) as connection:
         chunk = names.tables(active_generation(connection))["chunk"]
         parts = {"schema": sql.Identifier(names.schema), "chunk": chunk}
-        for statement in (
-            "GRANT USAGE ON SCHEMA {schema} TO PUBLIC",
-            "GRANT SELECT ON {chunk} TO PUBLIC",
-        ):
-            connection.execute(sql.SQL(statement).format(**parts))
         try:
+            connection.execute(sql.SQL(_OPEN).format(**parts))
             yield
         finally:
-            for statement in (
-                "REVOKE USAGE ON SCHEMA {schema} FROM PUBLIC",
-                "REVOKE SELECT ON {chunk} FROM PUBLIC",
-            ):
-                connection.execute(sql.SQL(statement).format(**parts))
+            connection.execute(sql.SQL(_CLOSE).format(**parts))
+
+
+_OPEN = "GRANT USAGE ON SCHEMA {schema} TO PUBLIC; GRANT SELECT ON {chunk} TO PUBLIC"
+_CLOSE = "REVOKE USAGE ON SCHEMA {schema} FROM PUBLIC; REVOKE SELECT ON {chunk} FROM PUBLIC"
 
 
 GATE = Gate(

@@ -67,12 +67,12 @@ async def test_near_duplicates_are_dropped_and_the_better_one_kept():
     assert [s.passage.chunk_id for s in found] == ["d0.md#0", "d2.md#0"]
 
 
-async def test_sentences_that_have_nothing_to_do_with_the_question_are_left_out():
+async def test_what_neither_answers_nor_stands_beside_an_answer_is_left_out():
     (source,) = await sources(
         "How long does the pump warranty last?",
         ["The pump warranty lasts 24 months. Bees sleep.", "Penguins live in cold water."],
     )
-    assert source.text == "The pump warranty lasts 24 months."
+    assert source.text == "The pump warranty lasts 24 months. Bees sleep."
 
 
 async def test_labels_count_from_one_in_rank_order():

@@ -2,8 +2,7 @@
 
 import re
 
-CHARACTERS = 300  # the densest text has a token a character, and the embedder reads 256 tokens
-OVERLAP = 60
+GROUP, PIECE, OVERLAP = 300, 250, 60  # characters; PIECE: the embedder reads 256 tokens of any text
 LEAST = 12  # shorter parts say nothing: the rules alone judge them
 _BREAK = re.compile(r"(?<=[.!?])\s+|\n+")
 
@@ -14,20 +13,20 @@ def sentences(text: str) -> list[str]:
 
 
 def windows(text: str) -> list[str]:
-    """Each sentence, and groups of them of at most `CHARACTERS`: a sentence next to an attack hides it,
-    and an attack may take several. A longer sentence comes in overlapping pieces.
+    """Each sentence, as another one beside an attack hides it, and groups of at most `GROUP` characters,
+    as an attack may take several. A long sentence comes in overlapping pieces.
     """
     pieces = [piece for sentence in sentences(text) for piece in _pieces(sentence)]
     groups = [""]
     for piece in pieces:
-        if groups[-1] and len(groups[-1]) + len(piece) >= CHARACTERS:
+        if groups[-1] and len(groups[-1]) + len(piece) >= GROUP:
             groups.append("")
         groups[-1] = f"{groups[-1]} {piece}".strip()
     return [part for part in dict.fromkeys(groups + pieces) if len(part) >= LEAST]
 
 
 def _pieces(sentence: str) -> list[str]:
-    if len(sentence) <= CHARACTERS:
+    if len(sentence) <= PIECE:
         return [sentence]
-    step = CHARACTERS - OVERLAP
-    return [sentence[at : at + CHARACTERS] for at in range(0, len(sentence) - OVERLAP, step)]
+    step = PIECE - OVERLAP
+    return [sentence[at : at + PIECE] for at in range(0, len(sentence) - OVERLAP, step)]

@@ -52,11 +52,23 @@ def assemble(
             left -= cost
     if passages and not any(chosen):
         return [_cut(passages[0], budget)]
+    _widen(chosen, passages, left)
     used = [(p, picks) for p, picks in zip(passages, chosen, strict=True) if picks]
     return [
         Source(f"S{n}", _title(question, p), _excerpt(p, picks), p)
         for n, (p, picks) in enumerate(used, 1)
     ]
+
+
+def _widen(chosen: list[set[int]], passages: Sequence[ReadPassage], left: int) -> None:
+    """Add the neighbours of chosen sentences, an exception or a condition, while `left` lasts."""
+    for passage, picks in zip(passages, chosen, strict=True):
+        beside = {p + step for p in picks for step in (1, -1)} & set(range(len(passage.sentences)))
+        for position in sorted(beside - picks):
+            cost = count_tokens(passage.sentences[position])
+            if cost <= left:
+                picks.add(position)
+                left -= cost
 
 
 def _ranked(

@@ -1,0 +1,328 @@
+"""A platform in one process: the real store and ingestion, made-up embeddings, a small retrieval."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jwt
+import numpy as np
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from rag_common.late_interaction import maxsim, pack, unpack
+from rag_common.tenancy import HEADER, InvalidTokenError, TokenVerifier
+from rag_ingestion.settings import Settings as IngestSettings
+from rag_ingestion.sync import ingest
+from rag_store.base import Hit, SearchMode, StoreError
+from rag_store.embedded import EmbeddedDatabase
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import TemplateProcessing
+
+from conformance.targets.answer_faults import free_url
+from conformance.targets.base import Description
+from conformance.targets.local import LocalTarget
+from conformance.targets.processes import serving
+from conformance.targets.proxy import slowed
+
+DIMENSION = 128
+NAMES = ("alba", "brun", "cora", "dane", "egon", "faro", "gala", "hulm", "iver", "jura",
+         "kolm", "luvo", "mero", "nilo", "orta")  # fmt: skip
+SYNONYMS = {f"{name[::-1]}x": name for name in NAMES}
+YEARS = (1970, 1985)
+KNOWN = {"query", "top_n", "mode", "rerank", "exact"}
+Intercept = Callable[[Request], Response | None]
+
+
+def write_corpus(folder: Path) -> Path:
+    """Thirty documents in pairs that differ in a year; each has a question with a synonym."""
+    documents, queries = [], []
+    for word, name in SYNONYMS.items():
+        for year in YEARS:
+            text = f"The {name} pump with its {name} motor is built since {year}."
+            key = f"{name}-{year}"
+            documents.append({"id": key, "title": f"{name.title()} pump", "text": text})
+            asked = f"Which {word} dates of {year}?"
+            queries.append(
+                {"id": f"q-{key}", "query": asked, "answerable": True, "relevant": [key]}
+            )
+    folder.mkdir(exist_ok=True)
+    for file, rows in (("documents.jsonl", documents), ("queries.jsonl", queries)):
+        (folder / file).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def _direction(word: str) -> np.ndarray:
+    seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8])
+    vector = np.random.default_rng(seed).normal(size=DIMENSION)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def _words(text: str) -> list[str]:
+    return [SYNONYMS.get(word, word) for word in re.findall(r"\w+", text.lower())]
+
+
+def dense(text: str) -> np.ndarray:
+    """Knows synonyms, is blind to numbers, and has some noise of its own for every text."""
+    weight = {True: 1.0, False: 0.02}
+    total = sum(weight[w in NAMES] * _direction(w) for w in _words(text) if not w.isdigit())
+    vector = np.asarray(total, np.float32) + 0.05 * _direction(text)
+    return vector / np.linalg.norm(vector)
+
+
+def late(text: str) -> np.ndarray:
+    """A vector for each word, numbers among them."""
+    return np.stack([_direction(word) for word in _words(text)] or [_direction("")])
+
+
+def _tokenizer() -> str:
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "[CLS]": 1, "[SEP]": 2}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    tokenizer.post_processor = TemplateProcessing(
+        "[CLS] $A [SEP]", None, [("[CLS]", 1), ("[SEP]", 2)]
+    )
+    return str(tokenizer.to_str())
+
+
+class Embedding:
+    """The embedding service's contract."""
+
+    def __init__(self) -> None:
+        self.drop = 0  # how many vectors an answer lacks
+        self.card = {"id": "fake", "digest": "sha256:fake", "dimension": DIMENSION,
+                     "max_tokens": 256, "outputs": ["dense", "late"]}  # fmt: skip
+
+    def app(self) -> Starlette:
+        """The ASGI application."""
+        models = JSONResponse({"data": [self.card]})
+        tokenizer = Response(_tokenizer(), media_type="application/json")
+
+        async def embeddings(request: Request) -> Response:
+            body = await request.json()
+            items = [self._item(i, text, body) for i, text in enumerate(body["input"])]
+            return JSONResponse({"data": items[self.drop :], "model_digest": self.card["digest"]})
+
+        return Starlette(
+            routes=[
+                Route("/v1/models", lambda _: models),
+                Route("/v1/models/{name}/tokenizer", lambda _: tokenizer),
+                Route("/v1/embeddings", embeddings, methods=["POST"]),
+            ]
+        )
+
+    def _item(self, index: int, text: str, body: dict[str, Any]) -> dict[str, Any]:
+        vector: Any = dense(text)
+        packed = body.get("encoding_format") == "base64"
+        shown = base64.b64encode(vector.tobytes()).decode() if packed else vector.tolist()
+        item = {"index": index, "embedding": shown}
+        if "late" in body.get("outputs", ()):
+            tokens = pack(late(text), pool=body["input_type"] == "document")
+            item["late"] = base64.b64encode(tokens).decode()
+        return item
+
+
+class Retrieval:
+    """`/v1/retrieve` and the staleness metric on the real store; one application a way in."""
+
+    def __init__(self, target: "DataTarget") -> None:
+        self.target = target
+        self.settings = {"EMBEDDING_URL": target.description.embedding_url}
+        self.intercept: Intercept = lambda request: None
+        self.mute = False
+        self.clock_error_hours = 0.0
+        self.stores: dict[asyncio.AbstractEventLoop, Any] = {}
+
+    def app(self, tenant_of: Callable[[Request], str]) -> Starlette:
+        """An application that takes the tenant from `tenant_of(request)`."""
+
+        async def retrieve(request: Request) -> Response:
+            if told := self.intercept(request):
+                return told
+            try:
+                tenant = tenant_of(request)
+            except (InvalidTokenError, jwt.InvalidTokenError) as error:
+                return JSONResponse({"title": str(error)}, 401)
+            return await self._retrieve(tenant, await request.json())
+
+        return Starlette(
+            routes=[
+                Route("/v1/retrieve", retrieve, methods=["POST"]),
+                Route("/metrics", self._metrics),
+            ]
+        )
+
+    async def _retrieve(self, tenant: str, body: dict[str, Any]) -> Response:
+        if unknown := body.keys() - KNOWN:
+            return JSONResponse({"title": f"unknown: {unknown}"}, 400)
+        started = time.perf_counter()
+        vector, tokens = await self._embedded(body["query"])
+        try:
+            mode = SearchMode(body.get("mode", "hybrid"))
+            exact = body.get("exact", False)
+            hits = await self._open().search(
+                tenant, body["query"], vector, mode=mode, limit=20, exact=exact, with_late=True
+            )
+        except StoreError as error:
+            return JSONResponse({"title": str(error)}, 503)
+        if body.get("rerank", True):
+            scores = maxsim(tokens, [hit.late or b"" for hit in hits]) if hits else []
+            hits = [hits[i] for i in np.argsort(-np.asarray(scores), kind="stable")]
+        return JSONResponse(_answer(hits[: body.get("top_n", 5)], time.perf_counter() - started))
+
+    async def _embedded(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        body = {"model": "fake", "input": [text], "input_type": "query", "outputs": ["late"]}
+        async with self.target.embedding_async(self.settings["EMBEDDING_URL"]) as client:
+            (item,) = (await client.post("/v1/embeddings", json=body)).json()["data"]
+        return np.asarray(item["embedding"], np.float32), unpack(base64.b64decode(item["late"]))
+
+    def _open(self) -> Any:
+        loop = asyncio.get_running_loop()
+        if loop not in self.stores:
+            self.stores[loop] = self.target.store("reader")
+        return self.stores[loop]
+
+    async def _metrics(self, _: Request) -> Response:
+        store = self.target.store("reader")
+        try:
+            states = {name: await store.sync_state(name) for name in await store.tenants()}
+        finally:
+            await store.close()
+        hours = {
+            name: (time.time() - state.finished_at.timestamp()) / 3600 + self.clock_error_hours
+            for name, state in states.items()
+            if state and not self.mute
+        }
+        lines = (f'rag_index_staleness_hours{{tenant="{n}"}} {h}\n' for n, h in hours.items())
+        return PlainTextResponse("# TYPE rag_index_staleness_hours gauge\n" + "".join(lines))
+
+    def close(self) -> None:
+        """Close each store in the loop that opened it."""
+        for loop, store in self.stores.items():
+            asyncio.run_coroutine_threadsafe(store.close(), loop).result(10)
+
+
+def _answer(hits: Sequence[Hit], seconds: float) -> dict[str, Any]:
+    results = [
+        {"chunk_id": h.chunk.chunk_id, "doc_id": h.chunk.doc_id, "text": h.chunk.text} for h in hits
+    ]
+    return {"results": results, "relevance": 0.9, "timings_ms": {"total": seconds * 1000}}
+
+
+class DataTarget(LocalTarget):
+    """The local target, but with `rag-ingest` run in this process unless it is to be killed."""
+
+    slow_url = ""
+
+    def embedding_async(self, url: str) -> Any:
+        """A client of the embedding service at `url`."""
+        from conformance.targets import http
+
+        return http.async_client(url, 30)
+
+    def ingest(self, folder: Path, tenant: str, **environment: str) -> dict[str, Any]:
+        """The real ingestion, without a process of its own."""
+        url, file = self.description.vector_db_url, self.description.credentials["writer"]
+        settings = IngestSettings(
+            embedding_url=self.description.embedding_url,
+            vector_db_url=url,
+            vector_db_credentials_file=file,
+            ingest_lock_dir=file.parent,
+        )
+        report = asyncio.run(ingest(str(folder), tenant, settings))
+        return dict(json.loads(report.to_json()))
+
+    def ingest_environment(self) -> dict[str, str]:
+        """A process that is to be killed must be slow enough for it."""
+        slow = {"EMBEDDING_URL": self.slow_url, "EMBED_BATCH": "1", "EMBED_IN_FLIGHT": "1"}
+        lock = {"INGEST_LOCK_DIR": str(self.description.credentials["writer"].parent)}
+        return super().ingest_environment() | slow | lock
+
+
+def _keys(folder: Path) -> tuple[Path, Path]:
+    key = Ed25519PrivateKey.generate()
+    private, public = folder / "key.pem", folder / "key.pub.pem"
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    public.write_bytes(
+        key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    return private, public
+
+
+class Platform:
+    """The target with the services behind it."""
+
+    def __init__(self, database: EmbeddedDatabase, folder: Path) -> None:
+        private, self.public = _keys(folder)
+        files = {n: database.credentials[f"rag_{n}"] for n in ("reader", "writer", "admin")}
+        self.description = Description(
+            environment="local",
+            gateway_url=free_url(),
+            retrieval_url=free_url(),
+            embedding_url=free_url(),
+            guard_url="unix:/nowhere",
+            vector_db_url=database.url,
+            credentials=files,
+            jwt_signing_key=private,
+            tenant_signing_key=private,
+        )
+        self.target = DataTarget(self.description)
+        self.embedding = Embedding()
+        self.retrieval = Retrieval(self.target)
+
+    def by_token(self, request: Request) -> str:
+        """The tenant in the tenant token."""
+        return TokenVerifier(self.public).verify(request.headers.get(HEADER)).tenant
+
+    def by_jwt(self, request: Request) -> str:
+        """The tenant in the caller's JWT."""
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        key = self.public.read_text()
+        claims = jwt.decode(token, key, algorithms=["EdDSA"], audience="rag-gateway")
+        return str(claims["tenant"])
+
+    @contextmanager
+    def running(self) -> Iterator["Platform"]:
+        """The services answer inside the block."""
+        told = self.description
+        with ExitStack() as stack:
+            stack.enter_context(serving(self.embedding.app(), told.embedding_url))
+            stack.enter_context(serving(self.retrieval.app(self.by_token), told.retrieval_url))
+            stack.enter_context(serving(self.retrieval.app(self.by_jwt), told.gateway_url))
+            stack.callback(self.retrieval.close)
+            slow = slowed(told.embedding_url, seconds=0.1)
+            self.target.slow_url = stack.enter_context(slow)
+            yield self
+
+    @contextmanager
+    def reconfigured(self, target: Any, name: str, **settings: str) -> Iterator[None]:
+        """Stands for a restart of retrieval with other settings."""
+        before = self.retrieval.settings
+        self.retrieval.settings = before | settings
+        try:
+            yield
+        finally:
+            self.retrieval.settings = before
+
+    def described(self, **changes: Any) -> None:
+        """Change the target's description."""
+        self.target.description = replace(self.description, **changes)
