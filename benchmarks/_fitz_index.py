@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from rag_assets import derived, fetch
 from rag_common.late_interaction import pack
 from rag_embedding.onnx_backend import OnnxBackend

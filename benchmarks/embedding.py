@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from rag_assets import derived, fetch, load_manifest
 from rag_common.late_interaction import MAX_BYTES, maxsim, pack
 from rag_embedding.backend import Encoded

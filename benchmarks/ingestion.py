@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
 from rag_assets import fetch
 from rag_ingestion.chunking import ChunkSettings
 from rag_ingestion.embedder import Embedder

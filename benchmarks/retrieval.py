@@ -23,14 +23,14 @@ import numpy as np
 import orjson
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from benchmarks._fitz_index import MODEL, TENANT, Index, index
 from rag_common.late_interaction import pack, unpack
 from rag_common.tenancy import HEADER, TenantClaims, TokenMinter
 from rag_embedding.onnx_backend import OnnxBackend
 from rag_retrieval.deadline import Deadline
 from rag_retrieval.rerank import LateReranker
 from rag_retrieval.types import QueryVectors
-
-from benchmarks._fitz_index import MODEL, TENANT, Index, index
 
 QUESTIONS, ROUNDS, TOP_K = 400, 3, 20
 CONCURRENCY = (1, 4)

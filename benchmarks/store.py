@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import psycopg
+
 from rag_store.base import (
     Chunk,
     Document,

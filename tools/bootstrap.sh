@@ -14,8 +14,9 @@ apt_install() { # needs root: elsewhere say what to install
 missing=()
 command -v git >/dev/null || missing+=(git)
 command -v python3 >/dev/null || missing+=(python3 python3-venv)
-ldconfig -p | grep -q 'libgomp\.so\.1' || missing+=(libgomp1)       # llama.cpp
-ldconfig -p | grep -q 'libstdc++\.so\.6' || missing+=(libstdc++6)
+libraries=$(ldconfig -p)
+[[ $libraries == *libgomp.so.1* ]] || missing+=(libgomp1) # llama.cpp
+[[ $libraries == *libstdc++.so.6* ]] || missing+=(libstdc++6)
 [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "needs Python 3.11 or newer, found $(python3 -V)"
 python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv

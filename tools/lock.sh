@@ -14,7 +14,7 @@ compile() { # OUTPUT then the inputs and options of uv pip compile
     --no-emit-find-links --custom-compile-command "make lock" "${hide[@]}" "$@" -o "$out"
 }
 compile uv requirements/uv.in
-compile dev images/*/pyproject.toml cli/pyproject.toml conformance/pyproject.toml requirements/dev.in
+compile dev --extra training images/*/pyproject.toml cli/pyproject.toml conformance/pyproject.toml requirements/dev.in
 for image in ingestion embedding retrieval llm guard; do
   compile "$image" "images/$image/pyproject.toml" -c requirements/dev.txt
 done

@@ -10,6 +10,7 @@ import psutil
 import psycopg
 import pytest
 from click.testing import CliRunner
+
 from ragctl import postgres
 from ragctl.errors import RagctlError
 from ragctl.keys import Keys

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import httpx
 import psycopg
+
 from rag_store.base import StoreAdmin, VectorStore
 
 

@@ -14,15 +14,15 @@ from typing import Any
 import httpx
 import jwt
 import psycopg
-from rag_common.files import SecretFileError, read_credentials, read_secret
-from rag_common.tenancy import HEADER, TenantClaims, TokenMinter
-from rag_store.base import StoreAdmin, VectorStore
 
 from conformance.errors import TargetError
 from conformance.gate import ProbeError
 from conformance.targets import describe, http, logs, metrics
 from conformance.targets.base import Description
 from conformance.targets.processes import SupervisorProcesses
+from rag_common.files import SecretFileError, read_credentials, read_secret
+from rag_common.tenancy import HEADER, TenantClaims, TokenMinter
+from rag_store.base import StoreAdmin, VectorStore
 
 JWT_LIFETIME_SECONDS = 300
 INGEST_TIMEOUT_SECONDS = 1800

@@ -8,20 +8,15 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jwt
 import numpy as np
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from rag_common.late_interaction import maxsim, pack, unpack
-from rag_common.tenancy import HEADER, InvalidTokenError, TokenVerifier
-from rag_ingestion.settings import Settings as IngestSettings
-from rag_ingestion.sync import ingest
-from rag_store.base import Hit, SearchMode, StoreError
-from rag_store.embedded import EmbeddedDatabase
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -31,11 +26,18 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
+from conformance.targets import http
 from conformance.targets.answer_faults import free_url
 from conformance.targets.base import Description
 from conformance.targets.local import LocalTarget
 from conformance.targets.processes import serving
 from conformance.targets.proxy import slowed
+from rag_common.late_interaction import maxsim, pack, unpack
+from rag_common.tenancy import HEADER, InvalidTokenError, TokenVerifier
+from rag_ingestion.settings import Settings as IngestSettings
+from rag_ingestion.sync import ingest
+from rag_store.base import Chunk, Document, EmbeddedChunk, Hit, SearchMode, StoreError
+from rag_store.embedded import EmbeddedDatabase
 
 DIMENSION = 128
 NAMES = ("alba", "brun", "cora", "dane", "egon", "faro", "gala", "hulm", "iver", "jura",
@@ -143,6 +145,7 @@ class Retrieval:
         self.mute = False
         self.clock_error_hours = 0.0
         self.stores: dict[asyncio.AbstractEventLoop, Any] = {}
+        self.clients: dict[tuple[asyncio.AbstractEventLoop, str], httpx.AsyncClient] = {}
 
     def app(self, tenant_of: Callable[[Request], str]) -> Starlette:
         """An application that takes the tenant from `tenant_of(request)`."""
@@ -183,9 +186,15 @@ class Retrieval:
 
     async def _embedded(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         body = {"model": "fake", "input": [text], "input_type": "query", "outputs": ["late"]}
-        async with self.target.embedding_async(self.settings["EMBEDDING_URL"]) as client:
-            (item,) = (await client.post("/v1/embeddings", json=body)).json()["data"]
+        answer = await self._client().post("/v1/embeddings", json=body)
+        (item,) = answer.json()["data"]
         return np.asarray(item["embedding"], np.float32), unpack(base64.b64decode(item["late"]))
+
+    def _client(self) -> httpx.AsyncClient:
+        key = asyncio.get_running_loop(), self.settings["EMBEDDING_URL"]
+        if key not in self.clients:
+            self.clients[key] = http.async_client(key[1], 30)
+        return self.clients[key]
 
     def _open(self) -> Any:
         loop = asyncio.get_running_loop()
@@ -211,6 +220,8 @@ class Retrieval:
         """Close each store in the loop that opened it."""
         for loop, store in self.stores.items():
             asyncio.run_coroutine_threadsafe(store.close(), loop).result(10)
+        for (loop, _), client in self.clients.items():
+            asyncio.run_coroutine_threadsafe(client.aclose(), loop).result(10)
 
 
 def _answer(hits: Sequence[Hit], seconds: float) -> dict[str, Any]:
@@ -224,12 +235,6 @@ class DataTarget(LocalTarget):
     """The local target, but with `rag-ingest` run in this process unless it is to be killed."""
 
     slow_url = ""
-
-    def embedding_async(self, url: str) -> Any:
-        """A client of the embedding service at `url`."""
-        from conformance.targets import http
-
-        return http.async_client(url, 30)
 
     def ingest(self, folder: Path, tenant: str, **environment: str) -> dict[str, Any]:
         """The real ingestion, without a process of its own."""
@@ -323,6 +328,27 @@ class Platform:
         finally:
             self.retrieval.settings = before
 
-    def described(self, **changes: Any) -> None:
-        """Change the target's description."""
-        self.target.description = replace(self.description, **changes)
+    @contextmanager
+    def crowded(self, tenant: str, chunks: int) -> Iterator[None]:
+        """Inside the block the tenant's index also holds a document of `chunks` vectors by chance."""
+        asyncio.run(self._crowd(tenant, chunks))
+        try:
+            yield
+        finally:
+            asyncio.run(self._crowd(tenant, 0))
+
+    async def _crowd(self, tenant: str, chunks: int) -> None:
+        store, name = self.target.store("writer"), "crowd.md"
+        document = Document(name, "file:///crowd", "Crowd", "x", datetime.now(UTC))
+        made = [
+            EmbeddedChunk(Chunk(f"{name}#{n}", name, n, "crowd", (), 0, 5, 1), _direction(f"{n}"))
+            for n in range(chunks)
+        ]
+        try:
+            generation = await store.active_generation(tenant)
+            if made:
+                await store.upsert(tenant, generation.id, document, made)
+            else:
+                await store.delete(tenant, generation.id, [name])
+        finally:
+            await store.close()

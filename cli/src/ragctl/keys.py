@@ -8,8 +8,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from rag_common.files import read_secret, write_atomic
 
+from rag_common.files import read_secret, write_atomic
 from ragctl import edge
 from ragctl.tenants import Tenant
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import psycopg
 from psycopg import sql
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
 from rag_assets import fetch
 from rag_common.files import read_credentials, write_atomic
 from rag_retrieval.answer.prompt import prefix
 from rag_store.factory import open_admin
 from rag_store.pgvector import bootstrap
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
 from ragctl import edge, postgres
 from ragctl.console import err
 from ragctl.errors import RagctlError

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
-from rag_common.http import UNIX
 
+from rag_common.http import UNIX
 from ragctl.programs import Program
 
 

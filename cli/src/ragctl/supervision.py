@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 import psutil
-from rag_common.files import write_atomic
 from supervisor.xmlrpc import SupervisorTransport
 
+from rag_common.files import write_atomic
 from ragctl.errors import RagctlError
 from ragctl.layout import Layout
 from ragctl.programs import Program

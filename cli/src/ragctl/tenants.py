@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 import yaml
-from rag_common.tenancy import tenant_name
 
+from rag_common.tenancy import tenant_name
 from ragctl.edge import RateLimit
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from rag_store.base import HnswParameters
-from rag_store.pgvector.names import TenantNames
-from rag_store.pgvector.schema import HNSW_INDEX, dense_index
 
 from conformance.corpora.prepare import TENANT
 from conformance.gate import Context, ProbeError
+from rag_store.base import HnswParameters
+from rag_store.pgvector.names import TenantNames
+from rag_store.pgvector.schema import HNSW_INDEX, dense_index
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 DECLARED = HnswParameters()
@@ -99,8 +99,11 @@ WHERE c.doc_id = own.doc_id AND c.ordinal = own.ordinal AND own.n <> other.n
 
 
 @contextmanager
-def locked(context: Context, *, held: float = 0.4, free: float = 0.05) -> Iterator[None]:
-    """Inside the block another session locks the chunks for `held` of every `held + free` s."""
+def locked(context: Context, *, seconds: float = 0.3) -> Iterator[None]:
+    """Inside the block another session locks the chunks for `seconds` before every search.
+
+    Locks are granted in the order asked for: it queues again as soon as it has let one search in.
+    """
     done = threading.Event()
     with owner(context) as connection, ThreadPoolExecutor(1) as pool:
         chunks = TenantNames(TENANT).tables(active_generation(connection))["chunk"]
@@ -110,8 +113,7 @@ def locked(context: Context, *, held: float = 0.4, free: float = 0.05) -> Iterat
             while not done.is_set():
                 with connection.transaction():
                     connection.execute(statement)
-                    done.wait(held)
-                done.wait(free)
+                    done.wait(seconds)
 
         holding = pool.submit(hold)
         try:

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rag_store.base import HnswParameters
-
 from conformance.gate import Context, Fault, Gate, Observation, Phase, ProbeError
 from conformance.gates.data import _queries
 from conformance.gates.data._index import rebuilt_with
 from conformance.stats import bootstrap_mean
+from rag_store.base import HnswParameters
 
 DEPTH = _queries.DEPTH
 

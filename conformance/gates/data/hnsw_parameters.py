@@ -4,12 +4,11 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rag_store.base import HnswParameters
-
 from conformance.corpora.prepare import TENANT, prepared
 from conformance.gate import Context, Fault, Gate, Observation, Phase
 from conformance.gates.data._index import rebuilt_with
 from conformance.stats import exactly
+from rag_store.base import HnswParameters
 
 
 def measure(context: Context) -> Observation:

@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
-from rag_store.base import SyncState
 
 from conformance.corpora.prepare import TENANT, prepared, provision
 from conformance.gate import Context, Fault, Gate, Observation, Phase, ProbeError
 from conformance.stats import exactly
+from rag_store.base import SyncState
 
 SCRATCH = "conformance-scratch"
 METRIC = f'rag_index_staleness_hours{{tenant="{TENANT}"}}'

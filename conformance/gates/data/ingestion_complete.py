@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from psycopg import sql
-from rag_store.base import EmbeddedChunk
-from rag_store.pgvector.names import TenantNames
 
 from conformance.corpora.model import LabelledDocument
 from conformance.corpora.prepare import prepared, provision
 from conformance.gate import Context, Fault, Gate, Observation, Phase, ProbeError
 from conformance.gates.data._index import active_generation, owner
 from conformance.stats import exactly
+from rag_store.base import EmbeddedChunk
+from rag_store.pgvector.names import TenantNames
 
 SCRATCH = "conformance-scratch"
 WRITE_SECONDS = 60.0

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 import httpx
 import psycopg
 from psycopg import sql
-from rag_store.pgvector.names import TenantNames
 
 from conformance.corpora.model import sample
 from conformance.corpora.prepare import SMALL_TENANT, TENANT, Prepared, prepared
@@ -16,7 +15,7 @@ from conformance.gates.data import _queries
 from conformance.gates.data._index import active_generation, owner
 from conformance.stats import exactly, paired_gain, percentile
 from conformance.targets.http import client as client_of
-
+from rag_store.pgvector.names import TenantNames
 
 REFUSALS = {400, 401, 403, 422}
 

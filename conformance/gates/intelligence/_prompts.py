@@ -6,8 +6,9 @@ import json
 import re
 from collections.abc import Callable
 
-import rag_assets
 import yaml
+
+import rag_assets
 
 ATTACKS = "external/yanismiraoui/prompt_injections.csv"
 _WORD = re.compile(r"[^\W\d_]+")

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
-from rag_common.files import read_secret
 
 from conformance.corpora.prepare import TENANT, prepared
 from conformance.gate import Context, Fault, Gate, Measurement, Observation, Phase, ProbeError
@@ -16,6 +15,7 @@ from conformance.stats import share
 from conformance.targets.base import Target
 from conformance.targets.edge_faults import LIMIT, gateway_changed, limit_by_key, without_filter
 from conformance.targets.http import client
+from rag_common.files import read_secret
 
 LIMITED = "conformance-limited"
 BURST = 30  # what the target allows this tenant at once …

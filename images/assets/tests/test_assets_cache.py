@@ -2,6 +2,7 @@ import multiprocessing
 from pathlib import Path
 
 import pytest
+
 from rag_assets import cache_dir, cli, derived
 from rag_assets.progress import reporting
 

@@ -2,6 +2,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+
 from rag_assets import SourceError, cache_dir, fetch
 
 REVISION = "a" * 40

@@ -2,6 +2,7 @@ import re
 
 import pytest
 import yaml
+
 from rag_assets import ManifestError, load_manifest
 
 GOOD = {

@@ -3,6 +3,7 @@ import shutil
 import sys
 
 import pytest
+
 from rag_assets import ChecksumError, SourceError, UnknownAssetError, cache_dir, fetch, package
 from rag_assets.package import JOIN_MIN_BYTES
 

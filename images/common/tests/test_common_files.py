@@ -1,6 +1,7 @@
 import stat
 
 import pytest
+
 from rag_common.files import (
     Credentials,
     SecretFileError,

@@ -14,6 +14,7 @@ from fastapi import FastAPI, HTTPException
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry, Gauge
 from pydantic import BaseModel
+
 from rag_common.http import async_client, bind_socket
 from rag_common.log import JsonFormatter
 from rag_common.ops import install_ops

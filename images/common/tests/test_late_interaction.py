@@ -2,6 +2,7 @@ import struct
 
 import numpy as np
 import pytest
+
 from rag_common import late_interaction
 from rag_common.late_interaction import MAX_BYTES, LateFormatError, maxsim, pack, unpack
 

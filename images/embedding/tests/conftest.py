@@ -4,6 +4,7 @@ import time
 import httpx
 import numpy as np
 import pytest
+
 from rag_embedding.app import create_app
 from rag_embedding.backend import Encoded, InvalidTokensError, Vectors
 from rag_embedding.onnx_backend import OnnxBackend

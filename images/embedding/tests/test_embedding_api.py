@@ -3,8 +3,9 @@ import base64
 
 import numpy as np
 import pytest
-from rag_common.late_interaction import maxsim, unpack
 from tokenizers import Tokenizer
+
+from rag_common.late_interaction import maxsim, unpack
 
 EMBEDDINGS = "/v1/embeddings"
 

@@ -5,11 +5,12 @@ import json
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
+
 from rag_assets import fetch
 from rag_embedding.backend import BackendError, InvalidTokensError, open_backend
 from rag_embedding.onnx_backend import OnnxBackend
 from rag_embedding.settings import Settings
-from tokenizers import Tokenizer
 
 FLAG = importlib.util.find_spec("FlagEmbedding") is not None
 TEXTS = ["Paris is the capital of France.", "A cat sleeps on the sofa.", "word " * 400]

@@ -1,6 +1,7 @@
 import asyncio
 
 import pytest
+
 from rag_embedding.backend import Encoded
 from rag_embedding.batching import Batcher, QueueFullError, padded_length
 

@@ -6,6 +6,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+
 from rag_assets import fetch
 from rag_embedding.backend import BackendError
 from rag_embedding.flag_backend import FlagBackend

@@ -6,8 +6,9 @@ import math
 import numpy as np
 import onnxruntime as ort
 import pytest
-from rag_embedding.bert_graph import write_bert
 from safetensors.numpy import save_file
+
+from rag_embedding.bert_graph import write_bert
 
 HIDDEN, HEADS, WIDE, WORDS = 16, 2, 32, 50
 

@@ -8,6 +8,7 @@ import time
 
 import httpx
 import pytest
+
 from rag_embedding import __main__ as main_module
 from rag_embedding.app import create_app
 from rag_embedding.settings import Settings

@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from fastapi.testclient import TestClient
+
 from rag_guard.app import create_app
 from rag_guard.classifier import Classifier
 from rag_guard.embedding import EmbeddingError

@@ -7,6 +7,7 @@ import json
 import httpx
 import numpy as np
 import pytest
+
 from rag_guard import training
 from rag_guard.classifier import CheckError, TooLongError
 from rag_guard.datasets import Labelled, benign

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from rag_guard.classifier import Classifier
 from rag_guard.embedding import EmbeddingClient
 from rag_guard.model import Model

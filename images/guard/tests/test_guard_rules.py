@@ -6,6 +6,7 @@ import json
 from hashlib import sha256
 
 import pytest
+
 from rag_guard.keys import ApiKeys, KeysFileError
 from rag_guard.normalise import plain
 from rag_guard.patterns import PatternError, first_match, parse, rules

@@ -1,6 +1,7 @@
 """The declared data sets: what is learnt from, what sets thresholds and what judges are apart."""
 
 import pytest
+
 import rag_assets
 from rag_guard import datasets, sources
 

@@ -13,6 +13,11 @@ import numpy as np
 import pytest
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import TemplateProcessing
+
 from rag_common.http import bind_socket
 from rag_ingestion.settings import Settings
 from rag_store.base import (
@@ -24,10 +29,6 @@ from rag_store.base import (
     GenerationState,
     SyncState,
 )
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import BertPreTokenizer
-from tokenizers.processors import TemplateProcessing
 
 
 class MemoryStore:

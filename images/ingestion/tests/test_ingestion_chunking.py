@@ -4,6 +4,7 @@ import random
 from itertools import pairwise
 
 import pytest
+
 from rag_ingestion.chunking import Chunked, Chunker, ChunkSettings, chunk_document
 from rag_ingestion.convert import Converted
 from rag_ingestion.structure import outline

@@ -4,10 +4,11 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
+
 from rag_ingestion import cli, sync
 from rag_ingestion.errors import Reason, SetAside
 from rag_ingestion.report import Progress, Report
-from rich.console import Console
 
 
 @pytest.fixture

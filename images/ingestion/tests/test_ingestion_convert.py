@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 from docx import Document
+from reportlab.lib.pdfencrypt import StandardEncryption
+from reportlab.pdfgen.canvas import Canvas
+
 from rag_ingestion.chunking import ChunkSettings
 from rag_ingestion.convert import convert
 from rag_ingestion.decode import decode
 from rag_ingestion.errors import DocumentError, Reason
 from rag_ingestion.workers import Workers
-from reportlab.lib.pdfencrypt import StandardEncryption
-from reportlab.pdfgen.canvas import Canvas
 
 SAMPLE = Path(__file__).parents[3] / "cli/src/ragctl/sample/documents"
 GERMAN = "Die Kündigungsfrist für Einlagen beträgt sechs Wochen, darüber hinaus gilt: höher. " * 8

@@ -6,6 +6,7 @@ import time
 import pytest
 from fastapi import Response
 from fastapi.responses import JSONResponse
+
 from rag_ingestion.embedder import Embedder
 from rag_ingestion.errors import EmbeddingError
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import boto3
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
+
 from rag_ingestion import s3
 from rag_ingestion.directory import DirectorySource
 from rag_ingestion.errors import DocumentError, Reason, SourceError

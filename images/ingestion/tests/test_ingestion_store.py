@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from rag_ingestion.sync import ingest
 from rag_store import open_admin, open_store
 from rag_store.embedded import EmbeddedDatabase, embedded_database

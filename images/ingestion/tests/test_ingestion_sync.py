@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from rag_ingestion.errors import LockedError, Reason, SourceError, SuspiciousSourceError
 from rag_ingestion.lock import exclusive
 from rag_ingestion.report import Progress, Report

@@ -3,6 +3,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+
 from rag_llm.app import create_app
 
 

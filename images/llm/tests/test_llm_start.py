@@ -3,8 +3,9 @@ import signal
 
 import httpx
 import pytest
-import rag_llm.__main__ as command
 from pydantic import ValidationError
+
+import rag_llm.__main__ as command
 from rag_llm.engine import engine
 from rag_llm.errors import EngineError, WarmUpError
 from rag_llm.settings import Settings

@@ -22,6 +22,10 @@ import pytest
 import uvicorn
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
 from rag_common.files import Credentials
 from rag_common.http import bind_socket
 from rag_common.late_interaction import pack
@@ -44,9 +48,6 @@ from rag_store.base import (
     SyncState,
     UnknownTenantError,
 )
-from starlette.applications import Starlette
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
 
 DIMENSION, LATE = 64, 16
 MODEL = EmbeddingModel("toy", "d" * 64, DIMENSION)

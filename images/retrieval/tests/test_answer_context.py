@@ -2,6 +2,7 @@ import hashlib
 
 import numpy as np
 import pytest
+
 from rag_retrieval.answer.context import assemble, count_tokens
 from rag_retrieval.answer.prompt import PROMPT_VERSION, clean, messages, schema
 from rag_retrieval.evidence import read

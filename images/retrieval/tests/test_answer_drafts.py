@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from rag_retrieval.answer.drafts import Draft, DraftReader
 
 WHOLE = json.dumps(

@@ -5,6 +5,7 @@ import json
 import httpx
 import numpy as np
 import pytest
+
 from rag_retrieval.answer import (
     PROMPT_VERSION,
     Answerer,

@@ -3,6 +3,7 @@ import time
 
 import httpx
 import pytest
+
 from rag_retrieval.answer import (
     Dialect,
     LLMClient,

@@ -8,6 +8,7 @@ import time
 import httpx
 import numpy as np
 import pytest
+
 from rag_retrieval.answer import Answerer, LLMClient, LLMSettings
 from rag_retrieval.types import Outcome, Passage, QueryVectors, Retrieval
 from rag_store.base import Chunk, Hit

@@ -2,6 +2,7 @@ import hashlib
 
 import numpy as np
 import pytest
+
 from rag_retrieval.answer.contradiction import negation_differs, opposite_word
 from rag_retrieval.answer.verify import verify
 from rag_retrieval.evidence import read

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from rag_common.late_interaction import pack
 from rag_retrieval import evidence
 from rag_retrieval.evidence import text as lexicon

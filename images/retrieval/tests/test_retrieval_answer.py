@@ -6,6 +6,7 @@ import time
 
 import httpx
 import pytest
+
 from rag_common.tenancy import HEADER
 
 QUESTION = "How many days of paid leave do employees receive?"

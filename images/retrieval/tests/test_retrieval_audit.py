@@ -7,6 +7,7 @@ import stat
 import time
 
 import pytest
+
 from rag_common.tenancy import TenantClaims
 from rag_retrieval.audit import AuditTrail, Spool, open_spool, read
 from rag_retrieval.audit import segment as segments

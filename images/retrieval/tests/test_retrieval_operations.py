@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
+
 from rag_retrieval.deadline import Deadline
 from rag_retrieval.errors import DeadlineExceededError, SettingsError, UpstreamUnavailableError
 from rag_retrieval.lru import ExpiringLru

@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
+
 from rag_store import open_admin, open_store
 from rag_store.base import SyncState
 from rag_store.embedded import embedded_database

@@ -5,6 +5,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from rag_retrieval.deadline import Deadline
 from rag_retrieval.rerank import LateReranker
 from rag_retrieval.rerank.base import by_score

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+
 from rag_common.tenancy import HEADER
 from rag_store.base import SearchMode
 

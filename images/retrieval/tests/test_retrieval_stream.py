@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+
 from rag_common.problem import Problem
 from rag_retrieval.sse import Event, EventStream
 

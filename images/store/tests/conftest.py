@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from rag_store.base import (
     Chunk,
     Document,
@@ -97,6 +98,7 @@ def _pgvector(database: EmbeddedDatabase) -> Backend:
 
 def _qdrant_local(credentials: Path) -> Backend:
     from qdrant_client import AsyncQdrantClient
+
     from rag_store.qdrant import QdrantAdmin, QdrantStore
 
     client = AsyncQdrantClient(":memory:")

@@ -1,6 +1,7 @@
 import math
 
 import pytest
+
 from rag_store import bm25
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+
 from rag_common.tenancy import InvalidTenantError
 from rag_store.base import (
     Counts,

@@ -1,4 +1,5 @@
 import pytest
+
 from rag_common.files import Credentials
 from rag_store import open_admin, open_store
 from rag_store.base import StoreAdmin, StoreError, VectorStore

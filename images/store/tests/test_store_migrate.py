@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from qdrant_client import AsyncQdrantClient
+
 from rag_store import cli, open_admin, open_store
 from rag_store.base import NoActiveGenerationError, SyncState
 from rag_store.migrate import Bounds, Migration

@@ -9,6 +9,7 @@ import numpy as np
 import psycopg
 import pytest
 from psycopg import errors, sql
+
 from rag_common.files import Credentials, read_credentials, write_atomic
 from rag_store import open_admin, open_store
 from rag_store.base import (

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import qdrant_edge as q
 from qdrant_client import AsyncQdrantClient
+
 from rag_store import open_admin, open_store
 from rag_store.base import (
     Counts,

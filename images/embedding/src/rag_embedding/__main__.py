@@ -3,10 +3,10 @@
 import sys
 
 from pydantic import ValidationError
+
 from rag_common.http import serve
 from rag_common.log import configure_logging
 from rag_common.telemetry import configure_tracing
-
 from rag_embedding.app import create_app
 from rag_embedding.backend import BackendError, open_backend
 from rag_embedding.settings import Settings

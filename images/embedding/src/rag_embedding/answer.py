@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import orjson
 from fastapi import Response
-from rag_common.late_interaction import pack
 
+from rag_common.late_interaction import pack
 from rag_embedding.backend import Backend, Encoded, Vectors
 from rag_embedding.schema import EmbeddingRequest, RerankRequest
 

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
+
 from rag_common.ops import install_ops
 from rag_common.problem import Problem, install_problem_handlers
-
 from rag_embedding.answer import json_response
 from rag_embedding.backend import Backend
 from rag_embedding.batching import Batcher, BatchStatistics

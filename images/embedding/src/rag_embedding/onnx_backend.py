@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from rag_assets import AssetError, derived, fetch, load_manifest
 
+from rag_assets import AssetError, derived, fetch, load_manifest
 from rag_embedding import bert_graph
 from rag_embedding.backend import BackendError, Encoded, Matrix, Vectors
 from rag_embedding.tokens import TextTokenizer

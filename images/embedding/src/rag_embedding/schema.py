@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
+
 from rag_common.problem import Problem
 
 MAX_INPUTS = 2048

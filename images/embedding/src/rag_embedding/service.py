@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from fastapi import Response
-from rag_common.problem import Problem
 
+from rag_common.problem import Problem
 from rag_embedding import answer
 from rag_embedding.backend import Backend, Encoded, InvalidTokensError, Vectors
 from rag_embedding.batching import Batcher, QueueFullError

@@ -6,10 +6,10 @@ from typing import Annotated
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, ConfigDict, Field
+
 from rag_common.ops import install_ops
 from rag_common.problem import Problem, install_problem_handlers
 from rag_common.tenancy import HEADER, InvalidTenantError, TenantClaims, TokenMinter, tenant_name
-
 from rag_guard.authn import Authenticator, request_id
 from rag_guard.body import strings
 from rag_guard.checks import Checker, refusal

@@ -4,10 +4,10 @@ import re
 import uuid
 from dataclasses import dataclass
 
-from rag_common.problem import Problem
-from rag_common.tenancy import InvalidTenantError, tenant_name
 from starlette.datastructures import Headers
 
+from rag_common.problem import Problem
+from rag_common.tenancy import InvalidTenantError, tenant_name
 from rag_guard.keys import ApiKeys, Identity, KeysFileError
 
 JWT_TENANT, JWT_USER, API_KEY = "x-rag-jwt-tenant", "x-rag-jwt-sub", "x-api-key"

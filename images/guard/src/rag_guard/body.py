@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from rag_common.problem import Problem
 from starlette.datastructures import Headers
+
+from rag_common.problem import Problem
 
 MAX_BYTES = 65536
 

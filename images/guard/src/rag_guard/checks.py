@@ -4,8 +4,8 @@ import logging
 from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from rag_common.problem import Problem
 
+from rag_common.problem import Problem
 from rag_guard.classifier import KINDS, CheckError, Classifier, Kind, TooLongError, Verdict
 
 _log = logging.getLogger(__name__)

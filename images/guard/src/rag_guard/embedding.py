@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import httpx
 import numpy as np
 from numpy.typing import NDArray
+
 from rag_common.http import async_client
 
 Vectors = NDArray[np.float32]

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rag_assets
-from rag_assets import AssetError
 from sklearn.neural_network import MLPClassifier
 
+import rag_assets
+from rag_assets import AssetError
 from rag_guard import sources
 from rag_guard.datasets import Labelled
 from rag_guard.embedding import EmbeddingClient, EmbeddingError, Vectors

@@ -7,12 +7,12 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import cast
 
-from rag_store.base import Chunk, indexed_text
 from semchunk.semchunk import chunkerify
 from tokenizers import Tokenizer
 
 from rag_ingestion.convert import Converted
 from rag_ingestion.structure import Outline, Section, Span, outline, plain
+from rag_store.base import Chunk, indexed_text
 
 _TITLE_TOKENS = 32
 _PATH_TOKENS = 40

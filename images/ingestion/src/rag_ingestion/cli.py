@@ -8,17 +8,17 @@ from typing import NoReturn
 
 import click
 from pydantic import ValidationError
-from rag_common.files import SecretFileError, write_atomic
-from rag_common.tenancy import InvalidTenantError, tenant_name
-from rag_store.base import StoreError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from rag_common.files import SecretFileError, write_atomic
+from rag_common.tenancy import InvalidTenantError, tenant_name
 from rag_ingestion.errors import IngestionError
 from rag_ingestion.report import OnProgress, Progress, Report
 from rag_ingestion.settings import Settings
+from rag_store.base import StoreError
 
 _PLAIN_EVERY = 100
 

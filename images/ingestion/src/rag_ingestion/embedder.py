@@ -11,10 +11,10 @@ import anyio
 import httpx
 import numpy as np
 import orjson
-from rag_common.http import async_client
-from rag_store.base import EmbeddingModel, Vector
 
+from rag_common.http import async_client
 from rag_ingestion.errors import EmbeddingError
+from rag_store.base import EmbeddingModel, Vector
 
 _TIMEOUT_SECONDS = 120.0
 _FIRST_DELAY_SECONDS = 0.25

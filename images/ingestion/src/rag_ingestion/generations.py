@@ -3,10 +3,9 @@
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 
-from rag_store.base import Document, EmbeddingModel, Generation, GenerationState, VectorStore
-
 from rag_ingestion.chunking import Chunked
 from rag_ingestion.pipeline import Pending
+from rag_store.base import Document, EmbeddingModel, Generation, GenerationState, VectorStore
 
 
 @dataclass(frozen=True, slots=True)

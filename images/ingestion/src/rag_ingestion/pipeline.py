@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-from rag_store.base import Document, EmbeddedChunk, VectorStore, indexed_text
 
 from rag_ingestion.chunking import Chunked
 from rag_ingestion.embedder import Embedder, ModelCard
 from rag_ingestion.errors import DocumentError
 from rag_ingestion.settings import Settings
 from rag_ingestion.workers import Workers
+from rag_store.base import Document, EmbeddedChunk, VectorStore, indexed_text
 
 _QUEUE = 32
 _LINGER_SECONDS = 0.05

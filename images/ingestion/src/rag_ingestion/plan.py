@@ -8,7 +8,6 @@ from contextlib import aclosing
 from functools import partial
 
 import anyio.to_thread
-from rag_store.base import Document
 
 from rag_ingestion.chunking import ChunkSettings
 from rag_ingestion.convert import supported
@@ -16,6 +15,7 @@ from rag_ingestion.errors import DocumentError, Reason
 from rag_ingestion.pipeline import Outcome, Work
 from rag_ingestion.prepare import recipe
 from rag_ingestion.sources import Source, SourceObject
+from rag_store.base import Document
 
 _READ_AHEAD = 8
 _UTF8_BYTES = 1000

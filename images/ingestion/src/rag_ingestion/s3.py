@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from rag_common.files import Credentials, SecretFileError, read_credentials
 
+from rag_common.files import Credentials, SecretFileError, read_credentials
 from rag_ingestion.errors import DocumentError, Reason, SourceError
 from rag_ingestion.settings import Settings
 from rag_ingestion.sources import SourceObject, hidden

@@ -9,10 +9,8 @@ from functools import partial
 from pathlib import Path
 
 import anyio.to_thread
-from rag_common.tenancy import tenant_name
-from rag_store import open_store
-from rag_store.base import SyncState, VectorStore
 
+from rag_common.tenancy import tenant_name
 from rag_ingestion.chunking import ChunkSettings
 from rag_ingestion.embedder import Embedder, ModelCard
 from rag_ingestion.errors import GONE_WITH_IT, SetAside, SuspiciousSourceError
@@ -24,6 +22,8 @@ from rag_ingestion.report import OnProgress, Progress, Report
 from rag_ingestion.settings import Settings
 from rag_ingestion.sources import Source, SourceObject, open_source
 from rag_ingestion.workers import Workers
+from rag_store import open_store
+from rag_store.base import SyncState, VectorStore
 
 
 async def ingest(

@@ -6,10 +6,10 @@ import sys
 
 import httpx
 from pydantic import ValidationError
+
 from rag_assets import AssetError, fetch
 from rag_common.http import async_client, serve
 from rag_common.log import configure_logging
-
 from rag_llm.app import create_app
 from rag_llm.engine import engine
 from rag_llm.errors import LLMServerError

@@ -15,6 +15,7 @@ from prometheus_client import (
     Gauge,
     generate_latest,
 )
+
 from rag_common.ops import install_ops
 from rag_common.problem import Problem, install_problem_handlers
 from rag_common.telemetry import configure_tracing

@@ -4,13 +4,12 @@ import sys
 
 from rag_common.http import serve
 from rag_common.log import configure_logging
-from rag_store import open_store
-from rag_store.base import StoreError
-
 from rag_retrieval.app import create_app
 from rag_retrieval.errors import SettingsError
 from rag_retrieval.parts import open_parts
 from rag_retrieval.settings import load_settings
+from rag_store import open_store
+from rag_store.base import StoreError
 
 
 def main() -> int:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from rag_common.tenancy import TenantClaims
-
 from rag_retrieval.answer import Answerer, Prepared
 from rag_retrieval.audit import AuditTrail, Spool
 from rag_retrieval.deadline import Deadline

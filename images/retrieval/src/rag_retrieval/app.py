@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
+
 from rag_common.ops import install_ops
 from rag_common.problem import install_problem_handlers
 from rag_common.telemetry import configure_tracing
-
 from rag_retrieval.parts import Parts
 from rag_retrieval.readiness import not_ready
 from rag_retrieval.routes import install_routes

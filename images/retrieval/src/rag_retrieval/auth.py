@@ -1,6 +1,7 @@
 """Who asks: the signed tenant token, and nothing else."""
 
 from fastapi import Request
+
 from rag_common.files import SecretFileError
 from rag_common.problem import Problem
 from rag_common.tenancy import HEADER, InvalidTokenError, TenantClaims, TokenVerifier

@@ -9,13 +9,13 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 import numpy as np
-from rag_common.files import SecretFileError, read_credentials
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 from redis.exceptions import RedisError
 
+from rag_common.files import SecretFileError, read_credentials
 from rag_retrieval.breaker import Breaker
 from rag_retrieval.errors import SettingsError
 from rag_retrieval.metrics import Metrics

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from rag_store.base import Vector
 
 from rag_retrieval.deadline import Deadline
 from rag_retrieval.errors import ModelMismatchError, UpstreamRejectedError
 from rag_retrieval.peers import Peer
 from rag_retrieval.types import Embedded, Embeddings
+from rag_store.base import Vector
 
 NOT_FOUND = 404  # the embedder serves another model
 

@@ -3,8 +3,6 @@
 import logging
 
 from rag_common.problem import Problem
-from rag_store.base import NoActiveGenerationError, StoreError, UnknownTenantError
-
 from rag_retrieval.answer import LLMError, LLMTimeoutError, LLMUnavailableError
 from rag_retrieval.errors import (
     AuditError,
@@ -13,6 +11,7 @@ from rag_retrieval.errors import (
     UpstreamRejectedError,
     UpstreamUnavailableError,
 )
+from rag_store.base import NoActiveGenerationError, StoreError, UnknownTenantError
 
 log = logging.getLogger(__name__)
 EXPECTED = (

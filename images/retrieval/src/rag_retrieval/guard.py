@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from prometheus_client import Counter
-from rag_store.base import Hit
 
 from rag_retrieval.deadline import Deadline
 from rag_retrieval.errors import UpstreamRejectedError
 from rag_retrieval.lru import ExpiringLru
 from rag_retrieval.peers import Peer
 from rag_retrieval.types import Passage, Retrieval
+from rag_store.base import Hit
 
 VERDICTS_KEPT = 50_000
 VERDICT_SECONDS = 600.0  # so that a retrained guard is soon asked again

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
 from rag_common.files import read_secret
 from rag_common.tenancy import TokenVerifier
-from rag_store.base import VectorStore
-
 from rag_retrieval.answer import Answerer, LLMClient, LLMSettings
 from rag_retrieval.answering import Answering
 from rag_retrieval.audit import Spool, open_spool
@@ -27,6 +26,7 @@ from rag_retrieval.rerank import HttpReranker, LateReranker, NoReranker, Reranke
 from rag_retrieval.retry import RetryBudget
 from rag_retrieval.routes import Endpoints
 from rag_retrieval.settings import RerankBackend, Settings
+from rag_store.base import VectorStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from typing import Any
 
 import httpx
 import orjson
-from rag_common.http import async_client
 
+from rag_common.http import async_client
 from rag_retrieval.deadline import Deadline
 from rag_retrieval.errors import (
     DeadlineExceededError,

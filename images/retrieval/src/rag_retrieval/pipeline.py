@@ -6,9 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from rag_common.late_interaction import LateFormatError
-from rag_store import base as store_base
-from rag_store.base import Generation, Hit, SearchMode, VectorStore
-
 from rag_retrieval.deadline import Deadline
 from rag_retrieval.errors import DeadlineExceededError, ModelMismatchError, UpstreamUnavailableError
 from rag_retrieval.metrics import Metrics
@@ -18,6 +15,8 @@ from rag_retrieval.retry import RetryBudget
 from rag_retrieval.stored import stored
 from rag_retrieval.timing import Timings
 from rag_retrieval.types import Passage, QueryVectors, Retrieval
+from rag_store import base as store_base
+from rag_store.base import Generation, Hit, SearchMode, VectorStore
 
 log = logging.getLogger(__name__)
 MISMATCH_PAUSE_SECONDS = 0.1

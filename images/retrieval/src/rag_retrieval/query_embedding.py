@@ -3,15 +3,15 @@
 import time
 
 import numpy as np
-from rag_common.late_interaction import LateFormatError, unpack
-from rag_store.base import Generation
 
+from rag_common.late_interaction import LateFormatError, unpack
 from rag_retrieval.cache import EmbeddingCache, cache_key
 from rag_retrieval.deadline import Deadline
 from rag_retrieval.errors import ModelMismatchError, UpstreamRejectedError
 from rag_retrieval.metrics import Metrics
 from rag_retrieval.single_flight import SingleFlight
 from rag_retrieval.types import Embedded, Embedder, QueryVectors
+from rag_store.base import Generation
 
 
 class QueryEmbedding:

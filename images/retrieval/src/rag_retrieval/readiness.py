@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import Awaitable
 
-from rag_store.base import StoreError, VectorStore
-
 from rag_retrieval.embedding_client import EmbeddingClient
 from rag_retrieval.errors import RetrievalError
 from rag_retrieval.guard import PassageGuard
+from rag_store.base import StoreError, VectorStore
 
 SECONDS = 2.0
 

@@ -5,7 +5,6 @@ from types import TracebackType
 from typing import Any
 
 from rag_common.problem import Problem
-
 from rag_retrieval.audit import AuditTrail
 from rag_retrieval.errors import AuditError
 from rag_retrieval.failures import as_problem

@@ -4,6 +4,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
 from rag_common.problem import Problem
 from rag_store.base import SearchMode
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
+
 from rag_common.problem import Problem
 from rag_common.tenancy import TenantClaims, TokenVerifier
-
 from rag_retrieval.answering import Answering
 from rag_retrieval.audit import AuditTrail
 from rag_retrieval.auth import authenticate

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import orjson
 from fastapi import Response
-from rag_common.problem import Problem
 from starlette.types import Receive, Scope, Send
+
+from rag_common.problem import Problem
 
 
 class Event(NamedTuple):

@@ -3,9 +3,8 @@
 import asyncio
 import logging
 
-from rag_store.base import StoreError, VectorStore
-
 from rag_retrieval.metrics import Metrics
+from rag_store.base import StoreError, VectorStore
 
 log = logging.getLogger(__name__)
 

@@ -3,11 +3,10 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from rag_store.base import StoreUnavailableError
-
 from rag_retrieval.deadline import Deadline
 from rag_retrieval.errors import UpstreamUnavailableError
 from rag_retrieval.retry import RetryBudget, call
+from rag_store.base import StoreUnavailableError
 
 T = TypeVar("T")
 

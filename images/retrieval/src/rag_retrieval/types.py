@@ -6,9 +6,9 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from rag_store.base import Hit, Vector
 
 from rag_retrieval.deadline import Deadline
+from rag_store.base import Hit, Vector
 
 TokenVectors = npt.NDArray[np.float32]
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
-from rag_common.tenancy import InvalidTenantError, tenant_name
 
+from rag_common.tenancy import InvalidTenantError, tenant_name
 from rag_store.base import (
     EmbeddedChunk,
     EmbeddingModel,

@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import click
-from rag_common.files import write_atomic
 
+from rag_common.files import write_atomic
 from rag_store.base import StoreError
 from rag_store.factory import open_store
 from rag_store.migrate import Bounds, Migration, Report

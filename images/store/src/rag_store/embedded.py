@@ -17,8 +17,8 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from rag_common.files import Credentials, write_atomic
 
+from rag_common.files import Credentials, write_atomic
 from rag_store.base import StoreUnavailableError
 from rag_store.pgvector import bootstrap
 from rag_store.pgvector.admin import LOGINS

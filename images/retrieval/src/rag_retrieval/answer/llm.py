@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+
 from rag_common.files import read_secret
 from rag_common.http import UNIX, async_client
-
 from rag_retrieval.answer.errors import LLMError, LLMTimeoutError, LLMUnavailableError
 from rag_retrieval.answer.settings import Json, LLMSettings
 

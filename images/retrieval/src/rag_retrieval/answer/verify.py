@@ -6,12 +6,12 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from rag_store.base import Vector
 
 from rag_retrieval.answer.contradiction import negation_differs, opposite_word
 from rag_retrieval.evidence import text as lexicon
 from rag_retrieval.evidence.logistic import load
 from rag_retrieval.evidence.reading import ReadPassage
+from rag_store.base import Vector
 
 ALIGNED_SENTENCES = 3
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import orjson
-from rag_common.tenancy import TenantClaims
 
+from rag_common.tenancy import TenantClaims
 from rag_retrieval.audit.spool import Spool
 from rag_retrieval.errors import AuditError
 from rag_retrieval.metrics import Metrics

@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from rag_common.late_interaction import maxsim
 
+from rag_common.late_interaction import maxsim
 from rag_retrieval.evidence import text as lexicon
 from rag_retrieval.evidence.reading import ReadPassage
 from rag_retrieval.types import Retrieval

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from rag_store.base import Hit
-
 from rag_retrieval.deadline import Deadline
 from rag_retrieval.types import Passage, QueryVectors
+from rag_store.base import Hit
 
 
 class Reranker(Protocol):

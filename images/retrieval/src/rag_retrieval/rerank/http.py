@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from prometheus_client import Counter
-from rag_store.base import Hit, indexed_text
 
 from rag_retrieval.deadline import Deadline
 from rag_retrieval.errors import (
@@ -17,6 +16,7 @@ from rag_retrieval.errors import (
 from rag_retrieval.peers import Peer
 from rag_retrieval.rerank.base import by_score, fused
 from rag_retrieval.types import Passage, QueryVectors
+from rag_store.base import Hit, indexed_text
 
 log = logging.getLogger(__name__)
 

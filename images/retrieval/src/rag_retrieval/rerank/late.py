@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 from rag_common.late_interaction import maxsim
-from rag_store.base import Hit
-
 from rag_retrieval.deadline import Deadline
 from rag_retrieval.rerank.base import by_score, fused
 from rag_retrieval.types import Passage, QueryVectors, TokenVectors
+from rag_store.base import Hit
 
 
 class LateReranker:

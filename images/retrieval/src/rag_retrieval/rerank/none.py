@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from rag_store.base import Hit
-
 from rag_retrieval.deadline import Deadline
 from rag_retrieval.rerank.base import fused
 from rag_retrieval.types import Passage, QueryVectors
+from rag_store.base import Hit
 
 
 class NoReranker:

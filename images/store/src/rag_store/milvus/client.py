@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pymilvus import MilvusClient, MilvusException
-from rag_common.files import SecretFileError, read_credentials
 
+from rag_common.files import SecretFileError, read_credentials
 from rag_store.base import StoreError, StoreUnavailableError
 from rag_store.checks import checked_url, known_tenant
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from rag_common.files import Credentials, read_credentials
 
+from rag_common.files import Credentials, read_credentials
 from rag_store.base import StoreError
 from rag_store.checks import checked_url
 from rag_store.pgvector.errors import translated

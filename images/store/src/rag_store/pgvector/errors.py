@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import psycopg
 import psycopg_pool
 from psycopg import errors
-from rag_common.files import SecretFileError
 
+from rag_common.files import SecretFileError
 from rag_store.base import StoreError, StoreUnavailableError, UnknownTenantError
 
 _DOWN = (

@@ -8,8 +8,8 @@ from typing import Any
 from pgvector.psycopg import register_vector_async
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
-from rag_common.files import read_credentials
 
+from rag_common.files import read_credentials
 from rag_store.checks import checked_url
 from rag_store.pgvector.errors import translated
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from qdrant_client import AsyncQdrantClient
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
-from rag_common.files import SecretFileError, read_credentials
 
+from rag_common.files import SecretFileError, read_credentials
 from rag_store.base import StoreError, StoreUnavailableError
 from rag_store.checks import checked_url, known_tenant
 
