@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import hashlib
 import json
 import time
 from collections.abc import Iterable, Iterator
@@ -147,12 +148,14 @@ def _why_not_ready(supervisor: Supervisor, program: Program) -> str:
 
 
 def _valkey_config(layout: Layout, keys: Keys) -> None:
-    password = read_credentials(keys.credentials("valkey")).password
+    user, password = read_credentials(keys.credentials("valkey"))
+    digest = hashlib.sha256(password.encode()).hexdigest()
     lines = (
         "port 0",
         f"unixsocket {layout.run / 'valkey.sock'}",
         "unixsocketperm 700",
-        f"requirepass {password}",
+        "user default off",
+        f"user {user} on #{digest} ~* &* +@read +@write +@connection",
         'save ""',
         "maxmemory 128mb",
         "maxmemory-policy allkeys-lru",

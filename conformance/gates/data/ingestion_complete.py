@@ -145,28 +145,26 @@ def _covers(indexed: str, written: str) -> bool:
 
 def _killed(context: Context, source: Source) -> None:
     """Start an ingestion and kill it with SIGKILL while it is at work."""
-    before = asyncio.run(_count(context))
     process = context.target.start_ingest(source.folder, SCRATCH)
     try:
-        _wait_for_a_write(context, process, before)
+        asyncio.run(_wait_for_a_write(context, process))
     finally:
         process.kill()
         if process.wait() != -signal.SIGKILL:
             raise ProbeError("the ingestion ended before it could be killed: use more documents")
 
 
-def _wait_for_a_write(context: Context, process: "subprocess.Popen[bytes]", before: int) -> None:
-    deadline = time.monotonic() + WRITE_SECONDS
-    while process.poll() is None and asyncio.run(_count(context)) <= before:
-        if time.monotonic() > deadline:
-            raise ProbeError(f"the ingestion wrote nothing within {WRITE_SECONDS:g} s")
-
-
-async def _count(context: Context) -> int:
-    store = context.target.store("reader")
+async def _wait_for_a_write(context: Context, process: "subprocess.Popen[bytes]") -> None:
+    store, deadline = context.target.store("reader"), time.monotonic() + WRITE_SECONDS
     try:
-        generation = await store.active_generation(SCRATCH)
-        return (await store.counts(SCRATCH, generation.id)).documents
+        generation = (await store.active_generation(SCRATCH)).id
+        before = (await store.counts(SCRATCH, generation)).documents
+        while (await store.counts(SCRATCH, generation)).documents <= before:
+            if process.poll() is not None:
+                return
+            if time.monotonic() > deadline:
+                raise ProbeError(f"the ingestion wrote nothing within {WRITE_SECONDS:g} s")
+            await asyncio.sleep(0.02)
     finally:
         await store.close()
 

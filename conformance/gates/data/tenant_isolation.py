@@ -154,6 +154,8 @@ def _served_alike(context: Context, both: Prepared) -> dict[str, Measurement]:
     queries = both.small.corpus.answerable
     small = _queries.ask(context, queries, tenant=SMALL_TENANT, clients=1, what="small tenant")
     large = _queries.ask(context, queries, clients=1, what="large tenant")
+    if not any(answer.chunks for answer in small):
+        raise ProbeError(f"tenant {SMALL_TENANT} is served nothing: no leak could be seen")
     return {
         "small_tenant_recall_gain": paired_gain(
             [s.recall for s in small], [a.recall for a in large]
