@@ -176,10 +176,13 @@ class Context:
         self.folder, self.samples, self.written = folder, {}, {}
         self.evidence = SimpleNamespace(write=lambda name, data: self.written.__setitem__(
             name, list(data) if not isinstance(data, dict) else data))  # fmt: skip
+        def client(tenant, timeout=1):
+            transport = httpx.MockTransport(platform.handle)
+            return httpx.Client(transport=transport, base_url="http://platform")
+
         self.target = SimpleNamespace(
-            gateway=lambda tenant, timeout=1: httpx.Client(
-                transport=httpx.MockTransport(platform.handle), base_url="http://gateway"
-            ),
+            gateway=client,
+            retrieval=client,
             metrics=platform.metrics,
             audit_records=lambda: list(platform.records),
             flagged=lambda: platform.flags,

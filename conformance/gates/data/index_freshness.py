@@ -28,6 +28,8 @@ def measure(context: Context) -> Observation:
     if reported is None:
         raise ProbeError(f"retrieval exports no {METRIC}")
     recorded = asyncio.run(_recorded_hours(context))
+    if min(reported, recorded) < 0:
+        raise ProbeError(f"the last sync is said to end in the future: {reported} h, {recorded} h")
     seconds, found = _canary(context)
     context.evidence.write(
         "freshness.json", {"metric_hours": reported, "store_hours": recorded, "canary": found}

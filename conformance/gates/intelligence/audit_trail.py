@@ -89,7 +89,7 @@ def _ordinary(context: Context) -> list[Seen]:
             seen.append(step())
             context.progress(len(seen), len(steps), "audited requests")
         _flagged(context, client)
-        seen += _failed(context, client, queries)
+    seen += _failed(context, queries)
     return seen
 
 
@@ -140,10 +140,16 @@ def _flagged(context: Context, client: httpx.Client) -> None:
         raise ProbeError("the refused request is not in the flag log")
 
 
-def _failed(context: Context, client: httpx.Client, queries: Sequence[LabelledQuery]) -> list[Seen]:
-    """Requests that fail because the embedding service is down; no cache knows the queries."""
+def _failed(context: Context, queries: Sequence[LabelledQuery]) -> list[Seen]:
+    """Requests that fail because the embedding service is down; no cache knows the queries.
+
+    Straight to retrieval: the guard needs the embedding service too and lets nothing through.
+    """
     unseen = [f"{query.text} (ref. {secrets.token_hex(4)})" for query in queries[:3]]
-    with context.target.processes.stopped("embedding"):
+    with (
+        context.target.processes.stopped("embedding"),
+        context.target.retrieval(TENANT, timeout=TIMEOUT_SECONDS) as client,
+    ):
         return [_retrieve(client, text) for text in unseen]
 
 

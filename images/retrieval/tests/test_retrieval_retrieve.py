@@ -234,7 +234,7 @@ def test_an_index_switched_under_the_service_is_noticed(service, store, peers):
 
 def test_an_embedder_of_another_name_is_a_mismatch_not_an_error(start, store, peers):
     peers.embedder.status = 404
-    answer = start(store, deadline_retrieve_seconds=0.5).retrieve()
+    answer = start(store, deadline_retrieve_seconds=3).retrieve()
     assert (answer.status_code, answer.json()["title"]) == (503, "embedder unavailable")
 
 
