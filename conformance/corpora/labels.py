@@ -25,7 +25,8 @@ def cases(folder: Path) -> dict[str, Case]:
     return {case["id"]: case for file in files for case in json.loads(file.read_text())["cases"]}
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Lower-case words alone."""
     return " ".join(re.findall(r"\w+", text.lower()))
 
 
@@ -34,10 +35,10 @@ def contradicted(
 ) -> bool:
     """Whether a case of the same question has contexts of which no relevant text holds one."""
     case = next((known[p + query_id] for p in _PREFIXES if p + query_id in known), None)
-    if not texts or case is None or _plain(case["query"]) != _plain(question):
+    if not texts or case is None or plain(case["query"]) != plain(question):
         return False
-    relevant = [_plain(text) for text in texts]
-    return not any(c in r or r in c for c in map(_plain, case["contexts"]) for r in relevant)
+    relevant = [plain(text) for text in texts]
+    return not any(c in r or r in c for c in map(plain, case["contexts"]) for r in relevant)
 
 
 def near_copies(texts: Mapping[str, str], wanted: Sequence[str]) -> dict[str, tuple[str, ...]]:

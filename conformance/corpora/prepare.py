@@ -73,7 +73,7 @@ def reduced(corpus: LabelledCorpus, size: int, seed: int) -> LabelledCorpus:
             break
         picked.add(document.id)
     part = corpus.only(picked)
-    return LabelledCorpus(part.name, part.documents, [*part.queries, *corpus.unanswerable])
+    return LabelledCorpus(corpus.name, part.documents, [*part.queries, *corpus.unanswerable])
 
 
 def small_corpus(corpus: LabelledCorpus, share: float, seed: int) -> LabelledCorpus:

@@ -100,7 +100,11 @@ def gateway_changed(target: Target, change: Change) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-            process.wait(STOP_SECONDS)
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 @contextmanager

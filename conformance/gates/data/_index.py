@@ -59,8 +59,8 @@ def build(connection: Connection, parameters: HnswParameters, tenant: str = TENA
 def rebuilt_with(context: Context, parameters: HnswParameters) -> Iterator[None]:
     """Inside the block the index has other parameters; afterwards the declared ones."""
     with owner(context) as connection:
-        build(connection, parameters)
         try:
+            build(connection, parameters)
             yield
         finally:
             build(connection, DECLARED)

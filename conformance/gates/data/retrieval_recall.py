@@ -25,8 +25,8 @@ def measure(context: Context) -> Observation:
 def _a_third_is_gone(context: Context) -> Iterator[None]:
     full = prepared(context).full
     documents = [document.doc_id for document in full.corpus.documents][::3]
-    asyncio.run(_delete(context, documents))
     try:
+        asyncio.run(_delete(context, documents))
         yield
     finally:
         context.target.ingest(full.folder, TENANT)

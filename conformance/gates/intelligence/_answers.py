@@ -106,7 +106,7 @@ def forbidden_claims(corpus: LabelledCorpus) -> dict[str, ForbiddenClaims]:
     try:
         claims = forbidden.load() if corpus.name == "fitz-gov" else {}
         own = {q.id: q.forbidden_claims for q in corpus.queries if q.forbidden_claims}
-        return claims | {i: ForbiddenClaims(forbidden.compiled(p)) for i, p in own.items()}
+        return {i: ForbiddenClaims(forbidden.compiled(p)) for i, p in own.items()} | claims
     except CorpusError as error:
         raise ProbeError(str(error)) from error
 

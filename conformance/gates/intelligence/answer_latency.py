@@ -10,6 +10,8 @@ from conformance.stats import percentile
 from conformance.targets.proxy import slowed
 from conformance.targets.reconfigured import reconfigured
 
+BEFORE_THE_MODEL = ("not_answerable", "no_sources")
+
 
 def _seconds(answer: Answer) -> float:
     """A failed request counts as the client's timeout: failing fast must not look fast."""
@@ -17,16 +19,16 @@ def _seconds(answer: Answer) -> float:
 
 
 def measure(context: Context) -> Observation:
-    """Wall seconds of answerable questions; declined ones are left out, they skip the model."""
+    """Wall seconds of answerable questions; those declined before the model was asked are left out."""
     asked = _answers.answers(context).of(GOLD)
-    told = [answer for answer in asked if not answer.declined]
+    told = [answer for answer in asked if answer.body.get("decline_reason") not in BEFORE_THE_MODEL]
     seconds = sorted(map(_seconds, told))
     steps = [(s, (i + 1) / len(seconds)) for i, s in enumerate(seconds)]
     context.evidence.write("latency.jsonl", [{"seconds": s} for s in seconds])
     return Observation(
         {"p95": percentile(seconds, 0.95), "p50": percentile(seconds, 0.5)},
         notes=[
-            f"{len(asked)} questions, {len(asked) - len(told)} declined (not timed), "
+            f"{len(asked)} questions, {len(asked) - len(told)} declined at once (not timed), "
             f"{sum(a.failed for a in asked)} failed (timed as {TIMEOUT_SECONDS:g} s)"
         ],
         plots=[Plot("Answer latency", "seconds", "share of answers", {"gateway": steps}, "step")],

@@ -4,7 +4,7 @@ The judge shares neither model nor code with the pipeline's own verifier, and it
 measured in each run on planted faults. Chunk texts come from /v1/retrieve, not from the answer.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +47,7 @@ def measure(context: Context) -> Observation:
     """Share of answers whose every sentence is supported, and of declined unanswerable ones."""
     answers = _answers.answers(context)
     told = [answer for answer in answers.of(GOLD) if answer.answered]
-    unanswerable = [a for a in answers.of(UNANSWERABLE) if not a.failed]
+    unanswerable = answers.of(UNANSWERABLE)  # a failed request is not a declined one
     by, rows = _load(), []
     with context.target.gateway(TENANT) as client:
         for number, answer in enumerate(told, 1):
@@ -103,13 +103,19 @@ def _row(answer: Answer, chunks: Mapping[str, str], by: Judge) -> dict[str, Any]
     return {
         "query_id": answer.query.id,
         "question": answer.query.text,
-        "grounded": bool(found) and all(s.supported for s in found),
+        "grounded": bool(found) and all(s.supported for s in found) and _says_only(answer, found),
         "sentences": [
             {"text": s.text, "cited": s.cited, "retrieved": s.retrieved, "supported": s.supported}
             for s in found
         ],
         "chunks": {name: chunks[name] for s in found for name in s.retrieved},
     }
+
+
+def _says_only(answer: Answer, sentences: Sequence[JudgedSentence]) -> bool:
+    """Whether the text that the caller reads is the judged sentences and nothing else."""
+    judged_words = " ".join(s.text for s in sentences).split()
+    return str(answer.body.get("answer", "")).split() == judged_words
 
 
 def _live(samples: Mapping[str, float]) -> dict[str, Measurement]:
