@@ -17,7 +17,7 @@ up: setup ## start the five layers on this machine
 	@$(BIN)/ragctl up
 
 down: ## stop them; nothing stays behind
-	@$(BIN)/ragctl down
+	@[ ! -x $(BIN)/ragctl ] || $(BIN)/ragctl down
 
 status: setup ## what runs, and where
 	@$(BIN)/ragctl status

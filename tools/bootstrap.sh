@@ -14,7 +14,7 @@ apt_install() { # needs root: elsewhere say what to install
 missing=()
 command -v git >/dev/null || missing+=(git)
 command -v python3 >/dev/null || missing+=(python3 python3-venv)
-libraries=$(ldconfig -p)
+libraries=$(PATH=$PATH:/usr/sbin:/sbin ldconfig -p)
 [[ $libraries == *libgomp.so.1* ]] || missing+=(libgomp1) # llama.cpp
 [[ $libraries == *libstdc++.so.6* ]] || missing+=(libstdc++6)
 [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"
@@ -26,7 +26,8 @@ digest=$(cat requirements/uv.txt requirements/dev.txt images/*/pyproject.toml cl
   <(python3 -V) <(pwd) | sha256sum | cut -d' ' -f1)
 if [ "$(cat "$stamp" 2>/dev/null)" != "$digest" ]; then
   say "making .venv (about 1.5 GB, one to three minutes)"
-  [ -x .venv/bin/pip ] || { rm -rf .venv; python3 -m venv .venv; }
+  # A .venv of another folder or Python does not work here: its programs name the old path.
+  .venv/bin/pip --version >/dev/null 2>&1 || { rm -rf .venv; python3 -m venv .venv; }
   .venv/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
   .venv/bin/uv pip sync -q --python .venv/bin/python --require-hashes requirements/dev.txt requirements/uv.txt
   members=(); for d in images/*/ cli/ conformance/; do [ -f "$d/pyproject.toml" ] && members+=(-e "./$d"); done

@@ -215,6 +215,20 @@ def test_an_unknown_tenant_is_a_usage_error():
     assert "demo" in result.output
 
 
+def test_an_expected_failure_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("ragctl.main.start", lambda layout: (tmp_path / "missing").read_text())
+    result = CliRunner().invoke(main, ["up"])
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: FileNotFoundError")
+
+
+def test_a_folder_of_somebody_else_is_refused(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "state").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RagctlError, match="somebody else"):
+        Layout(tmp_path / "state").make()
+
+
 def test_down_without_up_is_fine(tmp_path, monkeypatch):
     monkeypatch.setenv("RAG_STATE_DIR", str(tmp_path / "none"))
     assert CliRunner().invoke(main, ["down"]).exit_code == 0

@@ -30,7 +30,11 @@ def ask(layout: Layout, question: str, tenant: str) -> httpx.Response:
     headers = {"x-api-key": read_secret(Keys(layout.secrets).api_key(tenant))}
     try:
         return httpx.post(
-            url, json={"question": question}, headers=headers, timeout=_TIMEOUT_SECONDS
+            url,
+            json={"question": question},
+            headers=headers,
+            timeout=_TIMEOUT_SECONDS,
+            trust_env=False,  # the gateway is on this machine: no proxy gets the key
         )
     except httpx.HTTPError as error:
         raise RagctlError(f"{url}: {error}; see `ragctl status`") from error

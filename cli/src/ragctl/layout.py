@@ -6,6 +6,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from ragctl.errors import RagctlError
+
 _LONGEST_SOCKET = len("/postgres/.s.PGSQL.5432.lock")
 _SOCKET_PATH_LIMIT = 107  # bytes of sun_path, without the final NUL
 
@@ -85,4 +87,8 @@ class Layout:
         """Create the folders, readable by their owner alone."""
         for folder in (self.root, self.run, self.secrets, self.log, self.audit):
             folder.mkdir(parents=True, exist_ok=True)
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                raise RagctlError(
+                    f"{folder} belongs to somebody else; remove it or set RAG_STATE_DIR"
+                )
             folder.chmod(0o700)

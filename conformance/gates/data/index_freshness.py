@@ -77,11 +77,10 @@ def _canary(context: Context) -> tuple[float, bool]:
 def _last_sync_was_three_hours_ago(context: Context) -> Iterator[None]:
     prepared(context)
     state = asyncio.run(_record(context, None))
-    asyncio.run(
-        _record(context, replace(state, finished_at=state.finished_at - timedelta(hours=3)))
-    )
-    time.sleep(float(context.parameter("scrape_seconds")))
+    old = replace(state, finished_at=state.finished_at - timedelta(hours=3))
     try:
+        asyncio.run(_record(context, old))
+        time.sleep(float(context.parameter("scrape_seconds")))
         yield
     finally:
         asyncio.run(_record(context, state))
