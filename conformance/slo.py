@@ -49,6 +49,7 @@ class Threshold:
     production: Limit | None = None
     reason: str = ""
     relaxed_because: str = ""
+    not_in_demo: str = ""  # why a demo sample cannot judge it: there it is information only
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,7 @@ def _threshold(metric: str, data: Mapping[str, Any]) -> Threshold:
         production=_limit(data["production"]) if "production" in data else None,
         reason=data.get("reason", ""),
         relaxed_because=data.get("relaxed_because", ""),
+        not_in_demo=data.get("not_in_demo", ""),
     )
 
 

@@ -3,8 +3,9 @@
 import pytest
 import yaml
 
-from conformance import catalogue, plan, slo
+from conformance import catalogue, plan, slo, verdict
 from conformance.errors import SloError
+from conformance.gate import Measurement, Observation, Phase
 from conformance.slo import Limit, Profile, Threshold
 
 METRIC = {"min": 0.85, "bound": "low", "n_min": 600}
@@ -218,3 +219,14 @@ def test_every_gate_on_disk_loads_and_is_named():
     named = slo.load(slo.FOLDER / "production.yaml").gates
     assert {i for i, entry in entries.items() if entry.error} == set()
     assert set(entries) <= set(named)
+
+
+def test_a_metric_that_a_demo_cannot_judge_is_information_there_and_judged_elsewhere():
+    threshold = slo.Threshold("x", slo.Limit("max", 1), not_in_demo="too small a corpus")
+    gate = slo.GateSlo("g", Phase.DATA, metrics={"x": threshold})
+    observation = Observation({"x": Measurement(2.0, 10)})
+    judged = {
+        name: verdict.check(observation, gate, slo.Profile(name))[0].judged
+        for name in ("demo", "full", "prove")
+    }
+    assert judged == {"demo": False, "full": True, "prove": True}

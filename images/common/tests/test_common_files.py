@@ -1,3 +1,4 @@
+import os
 import stat
 
 import pytest
@@ -57,3 +58,15 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
         write_atomic(path, "not bytes")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_write_makes_its_directory_entry_durable(tmp_path, monkeypatch):
+    synced, real = [], os.fsync
+
+    def record(handle):
+        synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", record)
+    write_atomic(tmp_path / "file", b"1")
+    assert synced[-1] == str(tmp_path.resolve())

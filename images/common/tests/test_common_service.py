@@ -167,6 +167,28 @@ async def test_a_tcp_client_has_its_base_url():
         assert str(client.base_url) == "http://127.0.0.1:9"
 
 
+@pytest.mark.parametrize(
+    ("url", "proxied"),
+    [
+        ("unix:/run/a.sock", False),
+        ("http://127.0.0.1:9", False),
+        ("http://127.8.8.8:9", False),
+        ("http://[::1]:9", False),
+        ("http://localhost:9", False),
+        ("http://llm.example:9", True),
+        ("http://localhost.example:9", True),
+    ],
+)
+async def test_internal_traffic_never_sees_a_proxy(monkeypatch, url, proxied):
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with async_client(url, timeout=1) as client:
+        assert client.trust_env is proxied
+        by_proxy = client._transport_for_url(client.base_url) is not client._transport
+        assert by_proxy is proxied
+
+
 def test_tracing_is_off_without_an_endpoint(monkeypatch):
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
     assert configure_tracing(FastAPI(), "svc") is False

@@ -111,3 +111,16 @@ def test_tenant_names(name):
 def test_what_may_not_name_a_tenant(name):
     with pytest.raises(InvalidTenantError, match="tenant"):
         tenant_name(name)
+
+
+@pytest.mark.parametrize(("late_by", "passes"), [(2, True), (30, False)])
+def test_clocks_may_differ_by_seconds_only(pair, monkeypatch, late_by, passes):
+    private, public = pair
+    minted = time.time() - tenancy.LIFETIME_SECONDS - late_by
+    monkeypatch.setattr(tenancy.time, "time", lambda: minted)
+    token = TokenMinter(private).mint(CLAIMS)
+    if passes:
+        assert TokenVerifier(public).verify(token) == CLAIMS
+    else:
+        with pytest.raises(InvalidTokenError, match="expired"):
+            TokenVerifier(public).verify(token)

@@ -64,7 +64,7 @@ def test_plain_text_has_no_headings(cut):
         ("---\nowner: me\n---\n# Heading\n\nx", "Heading"),
         ("---\n: : [\n---\n# Heading\n\nx", ": : ["),
         ("no heading", "a"),
-        ("---\ntitle: 7\n---\nx", "7"),
+        ("---\ntitle: 7\n---\nx", "a"),
     ],
 )
 def test_title(cut, text, title):

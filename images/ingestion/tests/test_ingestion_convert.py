@@ -5,6 +5,7 @@ import json
 import zipfile
 from pathlib import Path
 
+import anyio.to_process
 import pytest
 from docx import Document
 from reportlab.lib.pdfencrypt import StandardEncryption
@@ -140,6 +141,7 @@ def bad_parsers(tmp_path, monkeypatch):
     """A module that a worker process can import too."""
     (tmp_path / "bad_parsers.py").write_text(
         "import os, time\n"
+        "from rag_ingestion.workers import limited\n"
         "def crash(*_): os.abort()\n"
         "def hang(*_): time.sleep(60)\n"
         "def instead(prepare, arguments):\n"
@@ -182,3 +184,60 @@ async def test_small_text_needs_no_process(workers, bad_parsers):
     pool = workers()
     pool.task = bad_parsers.crash
     assert (await pool.prepare("a.json", json.dumps({"k": "v"}).encode())).title == "a"
+
+
+BOMB = (
+    "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+    + "".join(
+        f"{n}: &{n} [{', '.join([f'*{p}'] * 10)}]\n"
+        for p, n in zip("abcdefgh", "bcdefghi", strict=True)
+    )
+    + "title: *i\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("front", "title"),
+    [
+        (BOMB, "Heading"),
+        ("title: [a, b]\n", "Heading"),
+        ('title: "a\\0b\\ud800c"\n', "ab?c"),
+        ("title: Own\n", "Own"),
+    ],
+)
+async def test_a_title_is_a_string_that_a_store_can_hold(workers, front, title):
+    text = f"---\n{front}---\n\n# Heading\n\nbody\n"
+    chunked = await workers().prepare("a.md", text.encode())
+    assert chunked.title == title
+
+
+@pytest.mark.parametrize("front", ["date: 2024-13-45", "x: " + "[" * 5000, "x: !!int ''"])
+async def test_front_matter_that_yaml_chokes_on_is_text(workers, front):
+    chunked = await workers().prepare("a.md", f"---\n{front}\n---\n\n# Heading\n\nbody\n".encode())
+    assert chunked.chunks[-1].text.strip().endswith("body")
+
+
+def test_a_charset_that_always_fails_is_the_documents_fault():
+    assert reason("a.html", b'<meta charset="undefined">\xff\xfa') is Reason.ENCODING
+
+
+async def test_any_other_exception_is_one_documents(workers, monkeypatch):
+    def explode(*_):
+        raise KeyError("what only the parser knows")
+
+    monkeypatch.setattr("rag_ingestion.workers.prepare", explode)
+    with pytest.raises(DocumentError) as caught:
+        await workers().prepare("a.md", b"text")
+    assert (caught.value.reason, caught.value.detail) == (Reason.CORRUPT, "KeyError")
+
+
+async def test_waiting_for_other_processes_is_not_conversion_time(workers, bad_parsers):
+    pool = workers(seconds=30)
+    pool.task = bad_parsers.limited
+    everyone = anyio.to_process.current_default_process_limiter()
+    before, everyone.total_tokens = everyone.total_tokens, 1
+    try:
+        async with everyone:
+            assert (await pool.prepare("a.docx", docx())).chunks
+    finally:
+        everyone.total_tokens = before

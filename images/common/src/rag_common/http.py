@@ -1,9 +1,11 @@
 """Clients and servers over TCP or a Unix socket: `http://host:port` or `unix:/path/to.sock`."""
 
+import ipaddress
 import os
 import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import uvicorn
@@ -13,13 +15,22 @@ UNIX = "unix:"
 
 
 def async_client(url: str, *, timeout: float, **options: Any) -> httpx.AsyncClient:
-    """A client whose base is `url`; `timeout` in seconds, for each of connect, read, write, pool."""
+    """A client whose base is `url`; `timeout` in seconds, for each of connect, read, write, pool.
+
+    On this machine it goes past `HTTP_PROXY` and `.netrc`.
+    """
     if url.startswith(UNIX):
-        transport = httpx.AsyncHTTPTransport(uds=url.removeprefix(UNIX))
-        return httpx.AsyncClient(
-            base_url="http://localhost", transport=transport, timeout=timeout, **options
-        )
-    return httpx.AsyncClient(base_url=url, timeout=timeout, **options)
+        options["transport"] = httpx.AsyncHTTPTransport(uds=url.removeprefix(UNIX))
+    base = "http://localhost" if url.startswith(UNIX) else url
+    options["trust_env"] = not _is_loopback(urlsplit(base).hostname or "")
+    return httpx.AsyncClient(base_url=base, timeout=timeout, **options)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def bind_socket(bind: str) -> socket.socket:

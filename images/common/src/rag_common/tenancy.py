@@ -17,6 +17,8 @@ HEADER = "x-rag-tenant-token"
 AUDIENCE = "rag-retrieval"
 ISSUER = "rag-guard"
 LIFETIME_SECONDS = 60
+LEEWAY_SECONDS = 5
+"""How far the clocks of minter and verifier may be apart."""
 _NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -89,6 +91,7 @@ class TokenVerifier:
                 algorithms=["EdDSA"],
                 audience=AUDIENCE,
                 issuer=ISSUER,
+                leeway=LEEWAY_SECONDS,
                 options={"require": ["exp", "iat", "jti", "sub", "tenant", "verdict"]},
             )
             return TenantClaims(

@@ -1,5 +1,6 @@
 """Flagged texts as JSON lines in a file that only the guard's user can read."""
 
+import errno
 import json
 import os
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class FlagLog:
         line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(handle, line)
+            if (written := os.write(handle, line)) < len(line):
+                raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes were written")
         finally:
             os.close(handle)

@@ -32,7 +32,7 @@ def decode(data: bytes) -> str:
 def _try(data: bytes, charset: str) -> str | None:
     try:
         return data.decode(charset)
-    except (UnicodeDecodeError, LookupError):
+    except (ValueError, LookupError):  # `charset=undefined` raises a plain UnicodeError
         return None
 
 

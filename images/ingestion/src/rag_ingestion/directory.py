@@ -54,8 +54,12 @@ class DirectorySource:
         try:
             target = path.resolve(strict=True)
             info = target.stat()
-        except (OSError, RuntimeError):  # a dangling or looping link, or gone since listed
+        except (FileNotFoundError, RuntimeError):  # gone since listed, a dangling or looping link
             return None
+        except OSError as error:  # not known to be gone: nothing may be deleted because of it
+            if not path.resolve().is_relative_to(self.root):
+                return None
+            raise SourceError(f"source {path}: {error.strerror}") from error
         if not stat.S_ISREG(info.st_mode) or not target.is_relative_to(self.root):
             return None
         modified = datetime.fromtimestamp(info.st_mtime, UTC)

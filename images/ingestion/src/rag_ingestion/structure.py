@@ -48,8 +48,8 @@ def outline(text: str) -> Outline:
     headings = [_heading(tokens, i) for i, t in enumerate(tokens) if _is_heading(t)]
     tables = [_span(t, lines, table=True) for t in tokens if t.type == "table_open"]
     sections = _sections(headings, tables, lines, Span(offset, len(text)))
-    title = front.get("title") or next((name for _, name, _ in headings), None)
-    return Outline(str(title) if title else None, tuple(sections))
+    title = _own_title(front) or next((name for _, name, _ in headings), None)
+    return Outline(title or None, tuple(sections))
 
 
 def plain(text: str) -> Outline:
@@ -63,9 +63,19 @@ def _front_matter(text: str) -> tuple[dict[str, Any], int]:
         return {}, 0
     try:
         data = yaml.safe_load(match[1])
-    except yaml.YAMLError:
+    except MemoryError:
+        raise
+    except Exception:  # PyYAML lets ValueError (a date), RecursionError and others through
         return {}, 0
     return (data, match.end()) if isinstance(data, dict) else ({}, 0)
+
+
+def _own_title(front: dict[str, Any]) -> str | None:
+    """A title that is a string (an alias bomb is none), without what UTF-8 and stores cannot hold."""
+    title = front.get("title")
+    if not isinstance(title, str):
+        return None
+    return title.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def _line_starts(text: str, offset: int) -> list[int]:

@@ -35,11 +35,20 @@ class Workers:
         self.settings = settings
         self.task = limited
         self.limiter = CapacityLimiter(limit)
+        self.processes = CapacityLimiter(limit)  # never waited for: `limiter` is held by then
         self.seconds = seconds if seconds > 0 else math.inf
         self.memory_bytes = memory_mb << 20
 
     async def prepare(self, key: str, data: bytes) -> Chunked:
         """Title and chunks; raises `DocumentError`, also for a timeout, a crash or too much memory."""
+        try:
+            return await self._prepare(key, data)
+        except DocumentError:
+            raise
+        except Exception as error:  # whatever a parser raises: it is this document's, not the run's
+            raise DocumentError(Reason.CORRUPT, type(error).__name__) from error
+
+    async def _prepare(self, key: str, data: bytes) -> Chunked:
         check(key, data)
         if len(data) <= _SMALL_BYTES and suffix(key) in IN_PROCESS:
             return await anyio.to_thread.run_sync(prepare, key, data, self.settings)
@@ -59,7 +68,13 @@ class Workers:
         try:
             with anyio.fail_after(self.seconds):
                 return await anyio.to_process.run_sync(
-                    self.task, key, data, self.settings, self.memory_bytes, cancellable=True
+                    self.task,
+                    key,
+                    data,
+                    self.settings,
+                    self.memory_bytes,
+                    cancellable=True,
+                    limiter=self.processes,
                 )
         except TimeoutError as error:
             detail = f"not converted within {self.seconds:g} s"

@@ -48,7 +48,7 @@ class Answering:
     deadline_seconds: float
 
     async def events(self, claims: TenantClaims, question: str) -> AsyncGenerator[Event, None]:
-        """`meta`, `sentence` …, `done`; raises `Problem`. The audit is always one step ahead."""
+        """`meta`, `sentence` …, `done`; raises `Problem`. Intent before `meta`, completion before `done`."""
         trail = AuditTrail(self.spool, self.metrics, claims, PATH, question)
         deadline = Deadline.after(self.deadline_seconds)
         request = _Request(claims, question, deadline, Timings(), trail)
@@ -57,9 +57,12 @@ class Answering:
             await trail.intent()
             yield Event("meta", _meta(claims.request_id, retrieval, prepared))
             outcome: Outcome | None = None
+            told: list[str] = []
             async with aclosing(self._answer(request, retrieval, prepared)) as items:
                 async for item in items:
                     if isinstance(item, Sentence):
+                        told.append(item.text)
+                        trail.note(response=" ".join(told))  # also of a stream that breaks off
                         yield Event("sentence", sentence_view(item))
                     else:
                         outcome = item
@@ -81,7 +84,7 @@ class Answering:
 
     async def _screened(self, request: _Request, retrieval: Retrieval) -> Retrieval:
         with request.timings.stage("guard", passages=len(retrieval.passages)):
-            screened = await self.guard.screen(retrieval, request.deadline)
+            screened = await self.guard.screen(retrieval, request.deadline, request.claims)
         if not screened.dropped:
             return retrieval
         request.trail.note(dropped_passages=screened.dropped)

@@ -1,12 +1,13 @@
 """Keeps passages with injected instructions out of the prompt."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from prometheus_client import Counter
 
+from rag_common.tenancy import TenantClaims
 from rag_retrieval.deadline import Deadline
 from rag_retrieval.errors import UpstreamRejectedError
 from rag_retrieval.lru import ExpiringLru
@@ -35,10 +36,17 @@ class PassageGuard:
             VERDICTS_KEPT, VERDICT_SECONDS
         )
 
-    async def screen(self, retrieval: Retrieval, deadline: Deadline) -> Screened:
+    async def screen(
+        self, retrieval: Retrieval, deadline: Deadline, claims: TenantClaims
+    ) -> Screened:
         """The retrieval without flagged passages; raises `UpstreamError` when unsure."""
         passages = retrieval.passages
-        verdicts = await self._check([passage.hit for passage in passages], deadline)
+        whose = {
+            "x-request-id": claims.request_id,
+            "x-rag-tenant": claims.tenant,
+            "x-rag-user": claims.user,
+        }
+        verdicts = await self._check([passage.hit for passage in passages], deadline, whose)
         flagged = [(p, v) for p, v in zip(passages, verdicts, strict=True) if v["flagged"]]
         if not flagged:
             return Screened(retrieval, [])
@@ -53,20 +61,24 @@ class PassageGuard:
         """Close the connections."""
         await self._peer.close()
 
-    async def _check(self, hits: Sequence[Hit], deadline: Deadline) -> list[dict[str, Any]]:
+    async def _check(
+        self, hits: Sequence[Hit], deadline: Deadline, whose: Mapping[str, str]
+    ) -> list[dict[str, Any]]:
         keys = [_key(hit) for hit in hits]
         known = {key: verdict for key in keys if (verdict := self._verdicts.get(key))}
         texts = {key: _text(hit) for key, hit in zip(keys, hits, strict=True) if key not in known}
         if texts:
-            fresh = await self._ask(list(texts.values()), deadline)
+            fresh = await self._ask(list(texts.values()), deadline, whose)
             for key, verdict in zip(texts, fresh, strict=True):
                 self._verdicts.put(key, verdict)
                 known[key] = verdict
         return [known[key] for key in keys]
 
-    async def _ask(self, texts: list[str], deadline: Deadline) -> list[dict[str, Any]]:
+    async def _ask(
+        self, texts: list[str], deadline: Deadline, whose: Mapping[str, str]
+    ) -> list[dict[str, Any]]:
         body = {"texts": texts, "kind": "retrieved"}
-        answer = await self._peer.post("/v1/check", body, deadline=deadline)
+        answer = await self._peer.post("/v1/check", body, deadline=deadline, headers=whose)
         verdicts = answer.get("verdicts") if isinstance(answer, dict) else None
         if not isinstance(verdicts, list) or len(verdicts) != len(texts):
             raise UpstreamRejectedError(self._peer.service, "not one verdict for each text")

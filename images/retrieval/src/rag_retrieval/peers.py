@@ -41,15 +41,22 @@ class Peer:
         request = self._client.build_request("GET", path, timeout=timeout)
         return await self._send(request, Deadline.after(timeout))
 
-    async def post(self, path: str, body: Mapping[str, Any], *, deadline: Deadline) -> Any:
+    async def post(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        deadline: Deadline,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
         """The JSON answer; raises `UpstreamError` or `DeadlineExceededError`."""
         content = orjson.dumps(body)
 
         async def attempt() -> Any:
             deadline.check(self.service)
-            headers = {**_JSON, **self._headers()}
+            sent = {**_JSON, **self._headers(), **(headers or {})}
             request = self._client.build_request(
-                "POST", path, content=content, headers=headers, timeout=deadline.remaining()
+                "POST", path, content=content, headers=sent, timeout=deadline.remaining()
             )
             return await self._send(request, deadline)
 

@@ -1,13 +1,14 @@
 """A query's vectors by the model of the tenant's index: from the cache, or from the embedder once."""
 
 import time
+from collections.abc import Awaitable, Callable
 
 import numpy as np
 
 from rag_common.late_interaction import LateFormatError, unpack
 from rag_retrieval.cache import EmbeddingCache, cache_key
 from rag_retrieval.deadline import Deadline
-from rag_retrieval.errors import ModelMismatchError, UpstreamRejectedError
+from rag_retrieval.errors import DeadlineExceededError, ModelMismatchError, UpstreamRejectedError
 from rag_retrieval.metrics import Metrics
 from rag_retrieval.single_flight import SingleFlight
 from rag_retrieval.types import Embedded, Embedder, QueryVectors
@@ -33,9 +34,27 @@ class QueryEmbedding:
             return await self._look_up(key, query, generation, deadline)
 
         async with deadline.bound("embedder"):
-            vectors, hit = await self._flights.run(key, work)
+            vectors, hit = await self._shared(key, work)
         self._metrics.cache_hit.observe(float(hit))
         return vectors, hit
+
+    async def _shared(
+        self, key: str, work: Callable[[], Awaitable[tuple[QueryVectors, bool]]]
+    ) -> tuple[QueryVectors, bool]:
+        """The flight's result; one that ended by another caller's deadline is flown again."""
+        own = False
+
+        async def mine() -> tuple[QueryVectors, bool]:
+            nonlocal own
+            own = True
+            return await work()
+
+        while True:
+            try:
+                return await self._flights.run(key, mine)
+            except DeadlineExceededError:
+                if own:
+                    raise
 
     async def _look_up(
         self, key: str, query: str, generation: Generation, deadline: Deadline

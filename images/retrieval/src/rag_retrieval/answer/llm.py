@@ -120,10 +120,9 @@ def _left(deadline: float) -> float:
 
 
 async def _refuse(response: httpx.Response) -> None:
-    text = (await response.aread())[:300].decode(errors="replace")
-    await response.aclose()
+    await response.aclose()  # unread: a provider's error body may quote the prompt or the key
     kind = LLMUnavailableError if response.status_code in _BUSY else LLMError
-    raise kind(f"the LLM server answered {response.status_code}: {text}")
+    raise kind(f"the LLM server answered {response.status_code}")
 
 
 async def _next_line(lines: AsyncIterator[str], deadline: float) -> str | None:
@@ -142,12 +141,12 @@ def _read_event(line: str, into: Completion) -> str:
     try:
         event: dict[str, Any] = json.loads(data)
         if "error" in event:
-            raise LLMError(f"the LLM server reported: {str(event['error'])[:300]}")
+            raise LLMError("the LLM server reported an error in its stream")
         into.model = event.get("model") or into.model
         into.usage = _usage(event) or into.usage
         return _read_choices(event.get("choices") or [], into)
     except (ValueError, AttributeError, TypeError, KeyError) as error:
-        raise LLMError(f"the LLM's stream is malformed: {data[:120]!r}") from error
+        raise LLMError(f"the LLM's stream is malformed ({type(error).__name__})") from error
 
 
 def _usage(event: Mapping[str, Any]) -> dict[str, int]:

@@ -6,16 +6,9 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from rag_common.files import sync_directory
+
 PATTERN = "audit-*.jsonl"
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the directory's entries durable."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class Segment:
@@ -26,9 +19,13 @@ class Segment:
         self.path = directory / f"audit-{stamp}-{os.getpid()}-{number}.jsonl"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._handle = os.open(self.path, flags, 0o600)
-        fcntl.flock(self._handle, fcntl.LOCK_EX)
-        sync_directory(directory)
         self.size, self.opened = 0, time.monotonic()
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX)
+            sync_directory(directory)
+        except OSError:
+            self.close()
+            raise
 
     def append(self, data: bytes) -> None:
         """Write `data` and make it durable; raises `OSError`, with nothing of it left behind."""
@@ -46,10 +43,12 @@ class Segment:
             view = view[os.write(self._handle, view) :]
 
     def close(self) -> None:
-        """Release the file; an empty one is removed."""
-        if not self.size:
-            self.path.unlink(missing_ok=True)
-        os.close(self._handle)
+        """Release the file, whatever happens; an empty one is removed. Raises `OSError`."""
+        try:
+            if not self.size:
+                self.path.unlink(missing_ok=True)
+        finally:
+            os.close(self._handle)
 
 
 def repair(path: Path) -> int:

@@ -47,11 +47,16 @@ class Spool:
         """Queue complete lines; the future fails with `AuditError` when they cannot be kept."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        if self._closed:
+        if self._closed or not self._thread.is_alive():
             done.set_exception(AuditError("the spool is closed"))
         else:
             self._queue.put(_Entry(lines, done))
         return done
+
+    async def ready(self) -> None:
+        """Raise `AuditError` when nobody writes any more."""
+        if not self._thread.is_alive():
+            raise AuditError("the writer has ended")
 
     def close(self) -> None:
         """Write what is queued and release the file."""
@@ -65,7 +70,7 @@ class Spool:
         while open_:
             batch, open_ = self._take()
             if batch:
-                self._settle(batch, self._commit(b"".join(e.data for e in batch)))
+                self._settle(batch, self._commit(batch))
         self._drop_segment()
 
     def _take(self) -> tuple[list[_Entry], bool]:
@@ -80,10 +85,10 @@ class Spool:
             return batch, True
         return batch, False
 
-    def _commit(self, data: bytes) -> OSError | None:
+    def _commit(self, batch: Sequence[_Entry]) -> Exception | None:
         try:
-            self._writable().append(data)
-        except OSError as error:
+            self._writable().append(b"".join(entry.data for entry in batch))
+        except Exception as error:  # the writer must outlive it, or every request would wait
             # After a failed fsync the kernel may drop the pages: never trust that file again.
             self._drop_segment()
             return error
@@ -105,10 +110,13 @@ class Spool:
 
     def _drop_segment(self) -> None:
         segment, self._segment = self._segment, None
-        if segment:
-            segment.close()
+        try:
+            if segment:
+                segment.close()
+        except OSError as error:  # what is durable stays so; the next segment is a new file
+            log.warning("an audit segment was not closed", extra={"reason": str(error)})
 
-    def _settle(self, batch: Sequence[_Entry], error: OSError | None) -> None:
+    def _settle(self, batch: Sequence[_Entry], error: Exception | None) -> None:
         by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
         for entry in batch:
             by_loop.setdefault(entry.done.get_loop(), []).append(entry.done)
@@ -119,7 +127,7 @@ class Spool:
                 log.debug("an audit record outlived its event loop")
 
 
-def _resolve(futures: Sequence["asyncio.Future[None]"], error: OSError | None) -> None:
+def _resolve(futures: Sequence["asyncio.Future[None]"], error: Exception | None) -> None:
     for future in futures:
         if future.done():
             continue
