@@ -46,7 +46,7 @@ from rag_store.base import Chunk, Hit, SearchMode, indexed_text
 
 MODEL, PRECISION = "all-minilm-l6-v2", "int8"
 TOP_K, TOP_N, CHUNK_TOKENS, OVERLAP = 20, 5, 200, 0.1
-ANSWERABLE_PASS, FALSE_SUPPORT = 0.92, 0.005
+ANSWERABLE_PASS, FALSE_SUPPORT = 0.86, 0.02
 SUPPORT_CASES, FAULT_CASES = 1500, 400
 MODELS_FILE = Path(evidence.__file__).with_name("models.json")
 OPPOSITES = [
