@@ -12,6 +12,7 @@ import numpy as np
 from conformance.corpora.model import LabelledQuery, sample
 from conformance.corpora.prepare import TENANT, prepared
 from conformance.gate import Context, Fault, Gate, Observation, Phase, Plot, ProbeError
+from conformance.gates.data._queries import flagged
 from conformance.gates.intelligence import _answers
 from conformance.stats import bootstrap_mean, exactly, expected_calibration_error
 from conformance.targets import answer_faults as faults
@@ -65,14 +66,15 @@ def measure(context: Context) -> Observation:
 def _ask(context: Context, queries: Sequence[LabelledQuery]) -> list[Scored]:
     clients, result = int(context.parameter("clients")), []
     with context.target.gateway(TENANT) as client, ThreadPoolExecutor(clients) as pool:
-        for scored in pool.map(lambda q: score(client, q), queries):
-            result.append(scored)
-            context.progress(len(result), len(queries), "queries")
+        for done, scored in enumerate(pool.map(lambda q: score(client, q), queries), 1):
+            if scored is not None:
+                result.append(scored)
+            context.progress(done, len(queries), "queries")
     return result
 
 
-def score(client: httpx.Client, query: LabelledQuery) -> Scored:
-    """One query through the gateway; raises `ProbeError` when there is no answer to it."""
+def score(client: httpx.Client, query: LabelledQuery) -> Scored | None:
+    """One query through the gateway, None when the guard flags it; raises `ProbeError`."""
 
     def send() -> tuple[httpx.Response, float]:
         return client.post("/v1/retrieve", json={"query": query.text}), 0.0
@@ -81,6 +83,8 @@ def score(client: httpx.Client, query: LabelledQuery) -> Scored:
         response, _ = _answers.within_rate(send)
     except httpx.HTTPError as error:
         raise ProbeError(f"/v1/retrieve: {error!r}") from error
+    if flagged(response):  # a false positive of the guard has no relevance: prompt-guard judges it
+        return None
     if response.status_code != httpx.codes.OK:
         raise ProbeError(f"/v1/retrieve {response.status_code}: {response.text[:200]}")
     body = response.json()
