@@ -64,7 +64,9 @@ def _discount(rank: int) -> float:
 
 def flagged(response: httpx.Response) -> bool:
     """Whether the guard refused the request as an injection."""
-    return response.status_code == httpx.codes.FORBIDDEN and "rule" in response.json()
+    is_problem = "json" in response.headers.get("content-type", "")
+    refused = response.status_code == httpx.codes.FORBIDDEN
+    return refused and is_problem and "rule" in response.json()
 
 
 def retrieve(client: httpx.Client, query: LabelledQuery, body: dict[str, Any]) -> Ranked:
