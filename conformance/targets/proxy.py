@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from conformance.targets import http
-from conformance.targets.answer_faults import free_url as _free_url
+from conformance.targets.answer_faults import free_url
 from conformance.targets.processes import serving
 
 Change = Callable[[Request, httpx.Response], Awaitable[bytes]]
@@ -35,7 +35,7 @@ def proxied(url: str, change: Change) -> Iterator[str]:
         return Response(await change(request, answer), answer.status_code, headers)
 
     every = Route("/{path:path}", forward, methods=["GET", "POST"])
-    address = _free_url()
+    address = free_url()
     with serving(Starlette(routes=[every]), address):
         yield address
 

@@ -117,10 +117,6 @@ class Supervisor:
         """Start one program, without waiting for it."""
         self._rpc.startProcess(name, False)
 
-    def stop(self, name: str) -> None:
-        """Stop one program and wait for its end."""
-        self._rpc.stopProcess(name)
-
     def states(self) -> dict[str, tuple[str, str]]:
         """Program -> (state, description)."""
         return {
