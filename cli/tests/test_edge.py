@@ -346,6 +346,25 @@ def test_bodies_that_cannot_be_checked_are_refused(gateway, content, headers, st
     is_problem(answer, status)
 
 
+def test_a_body_whose_last_part_passes_the_limit_is_too_large(gateway):
+    def parts():
+        yield b'{"query":"' + b"a" * 65_000
+        time.sleep(0.05)
+        yield b"a" * 5_000 + b'"}'
+
+    known = {"x-api-key": "key-a-1", "content-type": "application/json"}
+    is_problem(gateway.client.post("/v1/retrieve", content=parts(), headers=known), 413)
+
+
+def test_a_body_at_the_limit_passes(gateway):
+    known = {"x-api-key": "key-a-1", "content-type": "application/json"}
+    body = b'{"query":"' + b"a " * 32_000 + b'"}'
+    body += b" " * (gateway.parameters.max_body_bytes - len(body))
+    answer = gateway.client.post("/v1/retrieve", content=body, headers=known)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["body"] == body.decode()
+
+
 def test_a_request_id_is_kept_when_well_formed_else_replaced(gateway):
     for given, kept in (("abc-12345678", True), ("bad id\tx", False), ("x" * 200, False)):
         answer = gateway.post(headers={"x-api-key": "key-a-1", "x-request-id": given})

@@ -1,6 +1,7 @@
 """The service over a real PostgreSQL with pgvector, as the login that retrieval has."""
 
 import asyncio
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -74,8 +75,11 @@ def test_a_cited_answer_end_to_end(service):
 
 def test_ready_and_stale_by_tenant(service):
     assert service.client.get("/readyz").status_code == 200
-    text = service.client.get("/metrics").text
-    assert 'rag_index_staleness_hours{tenant="bare"} +Inf' in text
+    deadline = time.monotonic() + 20
+    never_synced = 'rag_index_staleness_hours{tenant="bare"} +Inf'
+    while never_synced not in service.client.get("/metrics").text:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     assert service.metric("rag_index_staleness_hours", tenant="acme") < 1
 
 
