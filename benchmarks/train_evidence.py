@@ -46,7 +46,7 @@ from rag_store.base import Chunk, Hit, SearchMode, indexed_text
 
 MODEL, PRECISION = "all-minilm-l6-v2", "int8"
 TOP_K, TOP_N, CHUNK_TOKENS, OVERLAP = 20, 5, 200, 0.1
-ANSWERABLE_PASS, FALSE_SUPPORT = 0.86, 0.02
+ANSWERABLE_PASS, FALSE_QUOTE, FALSE_SUPPORT = 0.86, 0.02, 0.005
 SUPPORT_CASES, FAULT_CASES = 1500, 400
 MODELS_FILE = Path(evidence.__file__).with_name("models.json")
 OPPOSITES = [
@@ -379,13 +379,19 @@ def train_support(
             trains.append(training)
     y, t = np.array(labels), np.array(trains)
     fitted = fit(rows, y, t)
-    threshold = max(0.5, float(np.quantile(fitted.p[t & ~y], 1 - FALSE_SUPPORT)))
+    cuts = [
+        float(np.quantile(fitted.p[t & ~y], 1 - share)) for share in (FALSE_QUOTE, FALSE_SUPPORT)
+    ]
+    threshold, strict = max(0.5, cuts[0]), max(0.5, cuts[1])
     measured = measure(fitted, y, t) | {
-        "supported_passed": round(float((fitted.p[~t & y] >= threshold).mean()), 4),
-        "unsupported_dropped": round(float((fitted.p[~t & ~y] < threshold).mean()), 4),
+        "supported_quoted": round(float((fitted.p[~t & y] >= threshold).mean()), 4),
+        "supported_passed": round(float((fitted.p[~t & y] >= strict).mean()), 4),
+        "unsupported_not_quoted": round(float((fitted.p[~t & ~y] < threshold).mean()), 4),
+        "unsupported_not_passed": round(float((fitted.p[~t & ~y] < strict).mean()), 4),
         "planted_faults": measure_faults(queries, read, backend),
     }
-    return fitted.record(threshold, measured)
+    record = fitted.record(threshold, measured)
+    return {"strict": round(strict, 4)} | record
 
 
 def sampled(

@@ -116,8 +116,6 @@ async def test_a_citation_that_does_not_support_is_removed_from_two():
 @pytest.mark.parametrize(
     ("text", "objection"),
     [
-        ("Labour is covered for 24 months for the pump.", "number"),
-        ("Labour is not covered for 12 months for the pump.", "negation"),
         ("Labour of the pump is covered by Siemens for 12 months.", "name"),
         ("Whales sing under polar ice during winter nights.", "similarity"),
     ],
@@ -127,6 +125,21 @@ async def test_an_unsupported_sentence_is_dropped(text, objection):
     assert (outcome.status, outcome.decline_reason) == ("declined", "unsupported")
     assert outcome.dropped == (text,)
     assert outcome.detail["objections"] == (objection,)
+
+
+@pytest.mark.parametrize(
+    ("text", "objection"),
+    [
+        ("Labour is covered for 24 months for the pump.", "number"),
+        ("Labour is not covered for 12 months for the pump.", "negation"),
+    ],
+)
+async def test_a_sentence_that_changes_its_source_gives_way_to_a_quote(text, objection):
+    outcome = await run([{"sources": ["S2"], "text": text}])
+    (sentence,) = outcome.sentences
+    assert (sentence.text, sentence.quoted) == (GOOD["text"], True)
+    assert sentence.citations == ("d0.md#0",)
+    assert (outcome.dropped, outcome.detail["objections"]) == ((text,), (objection,))
 
 
 async def test_only_the_supported_sentences_are_told():

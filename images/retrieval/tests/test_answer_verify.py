@@ -37,7 +37,6 @@ async def judge(sentence, text=TEXT):
     [
         "Labour is covered for 12 months by Grundfors Ltd.",
         "The Model 7 pump ships with a 2-year parts warranty.",
-        "Sales increased to 1,500,000 units in March 2024.",
         "Refunds are not available after 30 days.",
         "The pump is safe for drinking water.",
     ],
@@ -46,6 +45,28 @@ async def test_what_the_passage_says_is_supported(sentence):
     verdict = await judge(sentence)
     assert verdict.supported, verdict
     assert 0 <= verdict.support <= 1
+
+
+@pytest.mark.parametrize(
+    ("sentence", "quote"),
+    [
+        ("Sales increased to 1,500,000 units in March 2024.", "1.5 million"),
+        ("Refunds are available after 30 days.", "not available"),
+        ("Is the pump safe: The pump is safe for water.", "drinking water"),
+        ("Labour is covered for 12 months by Siemens Ltd.", None),
+        ("Penguins live in colonies near the frozen coast.", None),
+    ],
+)
+async def test_what_is_near_but_not_said_is_quoted(sentence, quote):
+    verdict = await judge(sentence)
+    assert not verdict.supported
+    assert verdict.quote is None if quote is None else quote in verdict.quote
+
+
+async def test_a_copied_part_of_a_sentence_is_supported():
+    long = "In the manual's fourth chapter of 2021, which Ann wrote, the pump is safe for children."
+    verdict = await judge("The pump is safe for children.", long)
+    assert verdict.supported, verdict
 
 
 @pytest.mark.parametrize(
@@ -61,6 +82,7 @@ async def test_what_the_passage_says_is_supported(sentence):
         ("Sales decreased to 1.5 million units in March 2024.", "opposite"),
         ("The pump is unsafe for drinking water.", "opposite"),
         ("Penguins live in colonies near the frozen coast.", "similarity"),
+        ("Is the pump safe for drinking water?", "question"),
     ],
 )
 async def test_swaps_are_caught(sentence, objection):

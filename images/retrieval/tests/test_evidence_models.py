@@ -121,7 +121,7 @@ def test_each_model_says_where_it_comes_from(name):
 
 
 def test_a_model_that_does_not_fit_the_features_is_refused():
-    model = Logistic(0.0, {"x": 1.0}, 0.5, {})
+    model = Logistic(0.0, {"x": 1.0}, 0.5, 0.5, {})
     assert model({"x": 0.0}) == 0.5
     assert model({"x": 1e9}) == pytest.approx(1.0)
     assert model({"x": -1e9}) == pytest.approx(0.0)

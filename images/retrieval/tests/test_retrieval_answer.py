@@ -43,7 +43,7 @@ def test_an_answer_cites_the_chunk_that_supports_it(service):
 
 
 def test_a_sentence_no_source_supports_is_not_shown(service, peers):
-    peers.llm.sentences = [("Employees receive 90 days of paid leave per year.", ["S1"])]
+    peers.llm.sentences = [("Whales sing under the ice of polar seas.", ["S1"])]
     body = service.answer().json()
     assert (body["status"], body["decline_reason"]) == ("declined", "unsupported")
     assert body["sentences"] == []

@@ -31,7 +31,13 @@ def _start(settings: Settings, weights: Path, socket: Path) -> Any:
     import xllamacpp
 
     try:
-        return xllamacpp.Server(_parameters(xllamacpp.CommonParams(), settings, weights, socket))
+        params = _parameters(xllamacpp.CommonParams(), settings, weights, socket)
+        if settings.llm_draft_ngram:
+            kinds = xllamacpp.common_speculative_type
+            params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
+            lookup = params.speculative.ngram_simple
+            lookup.size_n, lookup.size_m = settings.llm_draft_ngram, settings.llm_draft_tokens
+        return xllamacpp.Server(params)
     except (RuntimeError, ValueError) as error:
         raise EngineError(f"{weights}: the engine does not start: {error}") from error
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from rag_common.embeddings import Embeddings
 from rag_retrieval.deadline import Deadline
 from rag_store.base import Hit, Vector
 
@@ -25,10 +26,14 @@ class QueryVectors:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A hit with the reranker's score; higher is better, scales differ between backends."""
+    """A hit with the reranker's score; higher is better, scales differ between backends.
+
+    `maxsim` is set when the reranker has computed it, so that nobody does again.
+    """
 
     hit: Hit
     score: float
+    maxsim: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +56,15 @@ class Retrieval:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A verified sentence of an answer with the chunk ids that support it (support in 0..1)."""
+    """A verified sentence of an answer with the chunk ids that support it (support in 0..1).
+
+    `quoted` says that the source's own sentence stands in place of the model's.
+    """
 
     text: str
     citations: tuple[str, ...]
     support: float
+    quoted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +83,6 @@ class Outcome:
     usage: Mapping[str, int] = field(default_factory=dict)
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     detail: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """One embedded text: a unit-length dense vector and, where asked, packed token vectors."""
-
-    dense: Vector
-    late: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class Embeddings:
-    """What the embedder answered, in the order of the texts, and which model made it."""
-
-    items: Sequence[Embedded]
-    model_digest: str
 
 
 class Embedder(Protocol):

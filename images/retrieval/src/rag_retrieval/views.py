@@ -18,16 +18,11 @@ def json_response(body: Json, request_id: str) -> Response:
 
 
 def _result(passage: Passage) -> Json:
-    hit, chunk = passage.hit, passage.hit.chunk
+    hit = passage.hit
     return {
-        "chunk_id": chunk.chunk_id,
-        "doc_id": chunk.doc_id,
-        "uri": hit.document_uri,
-        "title": hit.document_title,
-        "heading_path": chunk.heading_path,
-        "start": chunk.start,
-        "end": chunk.end,
-        "text": chunk.text,
+        **_citation(passage),
+        "start": hit.chunk.start,
+        "end": hit.chunk.end,
         "score": passage.score,
         "dense_score": hit.dense_score,
         "dense_rank": hit.dense_rank,
@@ -58,6 +53,7 @@ def sentence_view(sentence: Sentence) -> Json:
         "text": sentence.text,
         "citations": sentence.citations,
         "support": sentence.support,
+        "quoted": sentence.quoted,
     }
 
 

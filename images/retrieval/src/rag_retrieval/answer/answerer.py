@@ -1,7 +1,7 @@
 """Answers a question from a retrieval, sentence by verified sentence."""
 
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ from rag_retrieval.answer.context import Source, assemble
 from rag_retrieval.answer.drafts import Draft, DraftReader
 from rag_retrieval.answer.errors import LLMTimeoutError
 from rag_retrieval.answer.llm import Completion, LLMClient
-from rag_retrieval.answer.prompt import PROMPT_VERSION, Message, messages, schema
+from rag_retrieval.answer.prompt import PROMPT_VERSION, Message, clean, messages, schema
 from rag_retrieval.answer.verify import Verdict, verify
 from rag_retrieval.evidence import Embed, ReadPassage, answerability, answerable_from, read
 from rag_retrieval.types import Outcome, Retrieval, Sentence
@@ -42,6 +42,10 @@ class _Run:
     objections: list[str] = field(default_factory=list)
     timed_out: bool = False
     verify_seconds: float = 0.0
+
+    def has(self, text: str) -> bool:
+        """Whether the answer says `text` already."""
+        return any(text == sentence.text for sentence in self.sentences)
 
 
 class Answerer:
@@ -127,38 +131,41 @@ class Answerer:
                 yield sentence
 
     async def _verified(self, draft: Draft, prepared: Prepared, run: _Run) -> Sentence | None:
-        if not draft.text or any(draft.text == known.text for known in run.sentences):
+        if not draft.text or run.has(draft.text):
             return None
         started = time.monotonic()
         sentence, objection = await self._check(draft, prepared)
         run.verify_seconds += time.monotonic() - started
-        if sentence is None:
+        if objection:
             run.dropped.append(draft.text)
             run.objections.append(objection)
-        else:
-            run.sentences.append(sentence)
+        if sentence is None or run.has(sentence.text):
+            return None
+        run.sentences.append(sentence)
         return sentence
 
     async def _check(self, draft: Draft, prepared: Prepared) -> tuple[Sentence | None, str]:
+        """The sentence that may be said, and what spoke against the model's own words."""
         vector = (await self._embed([draft.text]))[0]
         verdicts = {s.label: verify(draft.text, vector, s.passage) for s in prepared.sources}
-        cited = [label for label in draft.labels if label in verdicts]
-        chosen = [label for label in cited if verdicts[label].supported] or _best(verdicts)
-        if not chosen:
-            return None, verdicts[_closest(verdicts, cited)].objection or ""
         chunks = {s.label: s.passage.chunk_id for s in prepared.sources}
-        support = max(verdicts[label].support for label in chosen)
-        return Sentence(draft.text, tuple(chunks[label] for label in chosen), support), ""
+        cited = [label for label in draft.labels if label in verdicts]
+        chosen = [label for label in cited if verdicts[label].supported]
+        chosen = chosen or _best(verdicts, [v for v in verdicts if verdicts[v].supported])
+        if chosen:
+            support = max(verdicts[label].support for label in chosen)
+            return Sentence(draft.text, tuple(chunks[label] for label in chosen), support), ""
+        objection = verdicts[_best(verdicts, cited or verdicts)[0]].objection or ""
+        quotable = [label for label in verdicts if verdicts[label].quote]
+        for label in _best(verdicts, [v for v in cited if v in quotable] or quotable):
+            quote, support = clean(verdicts[label].quote or ""), verdicts[label].support
+            return Sentence(quote, (chunks[label],), support, quoted=True), objection
+        return None, objection
 
 
-def _best(verdicts: dict[str, Verdict]) -> list[str]:
-    """The source that supports the sentence best, when the model cited one that does not."""
-    supporting = [label for label, verdict in verdicts.items() if verdict.supported]
-    return sorted(supporting, key=lambda label: -verdicts[label].support)[:1]
-
-
-def _closest(verdicts: dict[str, Verdict], cited: Sequence[str]) -> str:
-    return max(cited or verdicts, key=lambda label: verdicts[label].support)
+def _best(verdicts: Mapping[str, Verdict], labels: Iterable[str]) -> list[str]:
+    """The one of `labels` that supports the sentence best; none of none."""
+    return sorted(labels, key=lambda label: -verdicts[label].support)[:1]
 
 
 def _outcome(prepared: Prepared, run: _Run) -> Outcome:

@@ -77,7 +77,7 @@ def schema(labels: Sequence[str]) -> dict[str, Any]:
     }
     return {
         "type": "object",
-        "properties": {"answer": {"type": "array", "items": sentence, "maxItems": 3}},
+        "properties": {"answer": {"type": "array", "items": sentence, "maxItems": 2}},
         "required": ["answer"],
         "additionalProperties": False,
     }

@@ -1,5 +1,11 @@
-"""Whether a passage supports a sentence: learned similarity, then exact checks."""
+"""Whether a passage supports a sentence: learned similarity, then exact checks.
 
+A sentence stands in the model's own words only where that is safe. One that comes from the passage
+but not safely so (merged, glued to the question, with another number) gives way to the passage's
+own sentence; one that comes from nowhere is dropped.
+"""
+
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,15 +19,21 @@ from rag_retrieval.evidence.logistic import load
 from rag_retrieval.evidence.reading import ReadPassage
 from rag_store.base import Vector
 
+_WORD = re.compile(r"[\w.,%$€£'-]*\w")
 ALIGNED_SENTENCES = 3
+QUOTE_TERMS = 3  # fewer content words are a heading or a fragment
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How well a sentence is supported (0..1), and what speaks against it, if anything."""
+    """How well a sentence is supported (0..1), and what speaks against it, if anything.
+
+    `quote` is the passage's sentence that the judged one came from, None when there is none.
+    """
 
     support: float
     objection: str | None
+    quote: str | None = None
 
     @property
     def supported(self) -> bool:
@@ -33,10 +45,27 @@ def verify(sentence: str, vector: Vector, passage: ReadPassage) -> Verdict:
     """Judge `sentence` (with its unit vector) by the whole of `passage`."""
     model = load("support")
     support = model(support_features(sentence, vector, passage))
-    objection = exact_objection(sentence, passage, aligned(vector, passage))
-    if objection is None and support < model.threshold:
+    if _copied(sentence, passage):
+        return Verdict(support, None)
+    evidence = aligned(vector, passage)
+    objection = exact_objection(sentence, passage, evidence)
+    near = support >= model.threshold
+    if objection is None and support < model.strict:
         objection = "similarity"
-    return Verdict(support, objection)
+    # A name that the passage lacks: the question is about somebody else, so no quote answers it.
+    quotable = near and objection != "name" and _claims(evidence[0])
+    return Verdict(support, objection, evidence[0] if quotable else None)
+
+
+def _claims(sentence: str) -> bool:
+    """Whether `sentence` says something: no fragment, no question."""
+    return len(lexicon.terms(sentence)) >= QUOTE_TERMS and not sentence.endswith("?")
+
+
+def _copied(sentence: str, passage: ReadPassage) -> bool:
+    """Whether the passage says `sentence` word for word."""
+    here, there = (" ".join(_WORD.findall(t.lower())) for t in (sentence, passage.full_text))
+    return _claims(sentence) and f" {here} " in f" {there} "
 
 
 def support_features(sentence: str, vector: Vector, passage: ReadPassage) -> dict[str, float]:
@@ -53,7 +82,10 @@ def support_features(sentence: str, vector: Vector, passage: ReadPassage) -> dic
 
 
 def exact_objection(sentence: str, passage: ReadPassage, evidence: Sequence[str]) -> str | None:
-    """The first of number, name, negation or opposite that contradicts the aligned `evidence`."""
+    """The first of question, number, name, negation or opposite that speaks against a sentence
+    whose aligned sentences in the passage are `evidence`."""
+    if sentence.endswith("?"):
+        return "question"
     near = " ".join([passage.heading, *evidence])
     if lexicon.numbers(sentence) - lexicon.numbers(near):
         return "number"

@@ -1,7 +1,7 @@
 """What a retrieval tells about itself: features of relevance and of answerability."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -45,13 +45,21 @@ def _share(part: frozenset[str], whole: frozenset[str]) -> float:
     return len(part & whole) / len(part) if part else 1.0
 
 
+def _share_in(part: frozenset[str], text: str, read: Callable[[str], frozenset[str]]) -> float:
+    """`_share` of what `read` finds in `text`, which is read only when it matters."""
+    return _share(part, read(text)) if part else 1.0
+
+
 def late_scores(retrieval: Retrieval) -> list[float] | None:
     """MaxSim of the first passages, whatever reranker ordered them; None without token vectors."""
-    tokens, packed = retrieval.vectors.late, [p.hit.late for p in retrieval.candidates[:COMPARED]]
-    known = [late for late in packed if late]
-    if tokens is None or not len(tokens) or len(known) < len(packed):
+    first, tokens = retrieval.candidates[:COMPARED], retrieval.vectors.late
+    scores = [p.maxsim for p in first if p.maxsim is not None]
+    if len(scores) == len(first):
+        return scores
+    packed = [p.hit.late for p in first if p.hit.late]
+    if tokens is None or not len(tokens) or len(packed) < len(first):
         return None
-    return [float(score) for score in maxsim(tokens, known)]
+    return [float(score) for score in maxsim(tokens, packed)]
 
 
 def _rank(rank: int | None) -> float:
@@ -75,8 +83,8 @@ def relevance_features(retrieval: Retrieval) -> Features:
         "lexical_rank": _rank(hit.lexical_rank),
         "both_first": float(hit.dense_rank == 1 and hit.lexical_rank == 1),
         "coverage": _share(terms, lexicon.terms(text)),
-        "names": _share(lexicon.names(retrieval.query), lexicon.tokens(text)),
-        "numbers": _share(lexicon.numbers(retrieval.query), lexicon.numbers(text)),
+        "names": _share_in(lexicon.names(retrieval.query), text, lexicon.tokens),
+        "numbers": _share_in(lexicon.numbers(retrieval.query), text, lexicon.numbers),
         "terms": min(len(terms), 20) / 10,
     }
 

@@ -15,11 +15,15 @@ class ModelFileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Logistic:
-    """A calibrated probability from named features; `threshold` is its operating point."""
+    """A calibrated probability from named features with its operating points.
+
+    `strict` is a second, higher one, for models that have two; else it equals `threshold`.
+    """
 
     intercept: float
     weights: Mapping[str, float]
     threshold: float
+    strict: float
     provenance: Mapping[str, Any]
 
     def __call__(self, features: Mapping[str, float]) -> float:
@@ -42,5 +46,6 @@ def load(name: str) -> Logistic:
         model["intercept"],
         model["weights"],
         model["threshold"],
+        model.get("strict", model["threshold"]),
         data["provenance"] | model["measured"],
     )

@@ -29,6 +29,9 @@ _NUMBER = re.compile(
     re.IGNORECASE,
 )
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9'’&.\-]*[A-Za-z0-9]|[A-Za-z0-9]")
+_LETTERS_WITH_DIGIT = re.compile(r"[A-Za-z]+-?\d")
+_POSSESSIVE = re.compile(r"['’]s$")
+_INNER = re.compile(r"[-.&]")
 _SCALE = {"thousand": 3, "k": 3, "million": 6, "m": 6, "billion": 9, "bn": 9, "trillion": 12}
 _COUNTING = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
@@ -117,7 +120,7 @@ def names(text: str) -> frozenset[str]:
 def _looks_like_name(token: str, first: bool, following: list[str]) -> bool:
     if not any(c.isalpha() for c in token) or _bare(token) in STOP_WORDS:
         return False
-    if any(c.isupper() for c in token[1:]) or re.match(r"[A-Za-z]+-?\d", token):
+    if any(c.isupper() for c in token[1:]) or _LETTERS_WITH_DIGIT.match(token):
         return True
     if not token[0].isupper():
         return False
@@ -125,13 +128,13 @@ def _looks_like_name(token: str, first: bool, following: list[str]) -> bool:
 
 
 def _bare(token: str) -> str:
-    return re.sub(r"['’]s$", "", token).rstrip(".").lower()
+    return _POSSESSIVE.sub("", token).rstrip(".").lower()
 
 
 def tokens(text: str) -> frozenset[str]:
     """Every token of `text` as `names` spells them, and the parts of hyphenated ones."""
-    found = {_bare(token) for token in _TOKEN.findall(text)}
-    return frozenset(found | {part for token in found for part in re.split(r"[-.&]", token)})
+    found = {_bare(token) for token in set(_TOKEN.findall(text))}
+    return frozenset(found | {part for token in found for part in _INNER.split(token)})
 
 
 def negations(text: str) -> int:
