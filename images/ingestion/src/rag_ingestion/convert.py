@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 
 from rag_ingestion.decode import decode
 from rag_ingestion.errors import DocumentError, Reason
+from rag_ingestion.pdf_text import repaired
 
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
@@ -127,6 +128,8 @@ def _markitdown(key: str, data: bytes) -> Converted:
     except Exception as error:  # any parser error is the document's
         raise _reason_of(error) from error
     text = _SLIDE.sub("", result.markdown)
+    if ending == ".pdf":
+        text = repaired(text)
     return Converted(text, markdown=True, title=result.title, headed=ending not in _SHEETS)
 
 
