@@ -1,10 +1,7 @@
-"""Control of the platform's processes through supervisord's XML-RPC Unix socket."""
+"""Control of the platform's processes through supervisord."""
 
-import http.client
-import socket
 import threading
 import time
-import xmlrpc.client
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -12,6 +9,7 @@ from typing import Any
 import httpx
 import uvicorn
 
+from conformance import supervisor
 from conformance.gate import ProbeError
 from conformance.targets import describe
 from conformance.targets import http as http_clients
@@ -20,30 +18,6 @@ from conformance.targets.base import Description
 READY_SECONDS = 120.0
 STOP_SECONDS = 60.0
 _UP, _DOWN = (10, 20, 30), (0, 100, 200)  # starting, running, backing off; stopped, exited, fatal
-
-
-class _Connection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=STOP_SECONDS + 30)
-        self.path = path
-
-    def connect(self) -> None:
-        """Open the socket."""
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
-
-
-class _Transport(xmlrpc.client.Transport):
-    def __init__(self, path: str) -> None:
-        super().__init__()
-        self.path = path
-
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        """A fresh connection: supervisord closes idle ones."""
-        return _Connection(self.path)
 
 
 class SupervisorProcesses:
@@ -59,10 +33,9 @@ class SupervisorProcesses:
         path = describe.addresses(url)
         if not isinstance(path, str):
             raise ProbeError(f"supervisor {url}: expected unix:/path")
-        proxy = xmlrpc.client.ServerProxy("http://localhost", transport=_Transport(path))
         try:
-            return getattr(proxy.supervisor, method)(*arguments)
-        except (OSError, xmlrpc.client.Error, http.client.HTTPException) as error:
+            return getattr(supervisor.interface(path), method)(*arguments)
+        except supervisor.ERRORS as error:
             raise ProbeError(f"supervisor {method}{arguments}: {error}") from error
 
     def names(self) -> list[str]:

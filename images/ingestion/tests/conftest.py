@@ -1,11 +1,13 @@
 """A store in memory, an embedding service with faults on request, and settings for both."""
 
+import asyncio
 import base64
 import hashlib
 import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,20 @@ from rag_store.base import (
     EmbeddingModel,
     Generation,
     GenerationState,
+    IndexBusyError,
+    StoreUnavailableError,
     SyncState,
 )
+
+
+class MemoryLease:
+    """Lost as soon as a test says so."""
+
+    lost = False
+
+    async def check(self) -> None:
+        if self.lost:
+            raise StoreUnavailableError("another may write now")
 
 
 class MemoryStore:
@@ -40,6 +54,7 @@ class MemoryStore:
         self.synced: SyncState | None = None
         self.upserts: list[str] = []
         self.optimized = 0
+        self.lease, self.writers = MemoryLease(), 0
 
     async def close(self) -> None:
         pass
@@ -65,6 +80,16 @@ class MemoryStore:
     async def drop_generation(self, tenant: str, generation_id: str) -> None:
         assert self.all[generation_id].state is not GenerationState.ACTIVE
         del self.all[generation_id], self.rows[generation_id]
+
+    @asynccontextmanager
+    async def exclusive(self, tenant: str) -> AsyncIterator[MemoryLease]:
+        if self.writers:
+            raise IndexBusyError(f"tenant {tenant!r}: another writes its index")
+        self.writers += 1
+        try:
+            yield self.lease
+        finally:
+            self.writers -= 1
 
     async def documents(self, tenant: str, generation_id: str) -> dict[str, Document]:
         return {key: row[0] for key, row in self.rows[generation_id].items()}
@@ -116,6 +141,7 @@ class FakeEmbedder:
         self.faults: deque[Response] = deque()
         self.tamper: Callable[[dict[str, Any]], None] = lambda answer: None
         self.url = ""
+        self.waiting, self.asked = False, 0
 
     def app(self) -> FastAPI:
         app = FastAPI()
@@ -141,6 +167,9 @@ class FakeEmbedder:
             if self.faults:
                 return self.faults.popleft()
             body = await request.json()
+            self.asked += 1
+            while self.waiting:
+                await asyncio.sleep(0.01)
             self.texts += body["input"]
             data = [self._item(i, text, body["outputs"]) for i, text in enumerate(body["input"])]
             answer = {"object": "list", "data": data[::-1], "model_digest": self.digest}
@@ -214,6 +243,5 @@ def settings(embedder: FakeEmbedder, tmp_path: Path) -> Settings:
         embedding_url=embedder.url,
         vector_db_url="postgresql:///unused",
         vector_db_credentials_file=tmp_path / "unused",
-        ingest_lock_dir=tmp_path,
         ingest_retry_seconds=5,
     )

@@ -51,6 +51,13 @@ def test_could_not_complete(invoke, tmp_path):
     assert "no such directory" in result.output
 
 
+def test_another_run_is_ahead(invoke, folder, memory):
+    memory.writers = 1
+    result = invoke(str(folder), "--tenant", "bank")
+    assert result.exit_code == cli.BUSY == 3
+    assert "rag-ingest: tenant 'bank': another writes its index" in result.output
+
+
 def test_empty_source(invoke, folder):
     (folder / "a.md").write_text("text")
     assert invoke(str(folder), "--tenant", "bank").exit_code == 0

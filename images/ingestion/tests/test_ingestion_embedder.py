@@ -58,15 +58,18 @@ async def test_a_refusal_is_final(client, embedder):
     assert len(embedder.texts) == 0
 
 
+def shorten(answer):
+    for item in answer["data"]:
+        item["embedding"] = "AAAAAA=="
+
+
 @pytest.mark.parametrize(
     ("tamper", "message"),
     [
-        (lambda answer: answer["data"].pop(), "answered 1 of 2"),
+        (lambda answer: answer["data"].pop(), "http.*: 1 embeddings of 2 texts"),
+        (lambda answer: answer.pop("data"), "http.*: not embeddings"),
         (lambda answer: answer.update(model_digest="other"), "changed its model"),
-        (lambda answer: answer["data"][0].update(embedding="AAAAAA=="), "not a vector of 8"),
-        (lambda answer: answer["data"][0].update(embedding="AAAA"), "not an embeddings answer"),
-        (lambda answer: answer.pop("data"), "not an embeddings answer"),
-        (lambda answer: answer["data"][0].update(embedding="AADAfw==" * 8), "not a vector"),
+        (shorten, "not vectors of 8"),
     ],
 )
 async def test_wrong_answers(client, embedder, tamper, message):

@@ -6,11 +6,13 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from rag_ingestion.sync import ingest
@@ -22,8 +24,12 @@ RANDOM = random.Random(7)
 
 
 @pytest.fixture(scope="module")
-def pgvector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedDatabase]:
-    with embedded_database(tmp_path_factory.mktemp("pg"), settings={"fsync": "off"}) as server:
+def pgvector() -> Iterator[EmbeddedDatabase]:
+    # Not pytest's own folder: another session on the machine makes that private to its user again.
+    with (
+        tempfile.TemporaryDirectory(prefix="rag-ingest-") as folder,
+        embedded_database(Path(folder), settings={"fsync": "off"}) as server,
+    ):
         yield server
 
 
@@ -39,12 +45,11 @@ async def tenants(pgvector):
 
 
 @pytest.fixture
-def environment(pgvector, embedder, tmp_path) -> dict[str, str]:
+def environment(pgvector, embedder) -> dict[str, str]:
     return os.environ | {
         "EMBEDDING_URL": embedder.url,
         "VECTOR_DB_URL": pgvector.url,
         "VECTOR_DB_CREDENTIALS_FILE": str(pgvector.credentials["rag_writer"]),
-        "INGEST_LOCK_DIR": str(tmp_path),
     }
 
 
@@ -125,13 +130,48 @@ async def test_killed_runs_end_in_the_same_index(
     assert "corrupt" in errors
 
 
-async def test_two_commands_at_once(folder, environment, tenants, embedder):
-    write_documents(folder, 60, "x")
-    arguments = (str(folder), "--tenant", "whole")
-    with start(environment, *arguments) as first, start(environment, *arguments) as second:
-        errors = [process.communicate(timeout=120)[1] for process in (first, second)]
-    assert sorted((first.returncode, second.returncode)) == [0, 1]
-    assert any("another ingestion is running" in text for text in errors)
+@pytest.fixture
+def stuck(folder, environment, embedder):
+    """A command that holds the index and waits for the embedding service."""
+    write_documents(folder, 3, "x")
+    embedder.waiting = True
+    with start(environment, str(folder), "--tenant", "whole") as process:
+        deadline = time.monotonic() + 60
+        while not embedder.asked and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert process.poll() is None
+        yield process
+        embedder.waiting = False
+        process.communicate(timeout=120)
+
+
+async def test_a_second_command_is_refused(folder, environment, tenants, stuck, embedder):
+    code, errors = run(environment, str(folder), "--tenant", "whole")
+    assert code == 3
+    assert "tenant 'whole': another session (backend " in errors
+    embedder.waiting = False
+    assert run(environment, str(folder), "--tenant", "killed")[0] == 0
+    assert stuck.wait(60) == 0
+
+
+async def test_a_killed_command_frees_the_index(folder, environment, tenants, stuck, embedder):
+    os.killpg(stuck.pid, signal.SIGKILL)
+    embedder.waiting = False
+    code, errors = run(environment, str(folder), "--tenant", "whole")
+    assert code == 0, errors
+    assert stuck.wait(60) == -signal.SIGKILL
+
+
+async def test_a_command_whose_lock_is_lost_ends(
+    folder, environment, pgvector, tenants, stuck, embedder
+):
+    query = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+    with psycopg.connect(pgvector.superuser_dsn) as connection:
+        assert connection.execute(query).fetchall() == [(True,)]
+    embedder.waiting = False
+    _, errors = stuck.communicate(timeout=60)
+    assert stuck.returncode == 1
+    assert "another may write now" in errors
 
 
 async def test_the_sample_documents(settings, pgvector, tenants):

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from rag_ingestion.errors import LockedError, Reason, SourceError, SuspiciousSourceError
-from rag_ingestion.lock import exclusive
+from rag_ingestion.errors import Reason, SourceError, SuspiciousSourceError
 from rag_ingestion.report import Progress, Report
 from rag_ingestion.settings import Settings
 from rag_ingestion.sync import ingest
-from rag_store.base import GenerationState
+from rag_store.base import GenerationState, IndexBusyError, StoreUnavailableError
 
 TENANT = "bank"
 
@@ -179,7 +178,7 @@ async def test_the_old_generation_answers_while_the_new_one_fails(sync, folder, 
     await sync()
     embedder.digest = "model-2"
     embedder.tamper = lambda answer: answer["data"].clear()
-    with pytest.raises(Exception, match="answered 0 of 1"):
+    with pytest.raises(Exception, match="0 embeddings of 1 texts"):
         await sync()
     assert [g.state for g in memory.all.values()] == [
         GenerationState.ACTIVE,
@@ -187,14 +186,44 @@ async def test_the_old_generation_answers_while_the_new_one_fails(sync, folder, 
     ]
 
 
-async def test_second_run_says_so(sync, folder, settings):
+async def test_a_second_run_is_refused_before_it_writes(sync, folder, memory):
     (folder / "a.md").write_text("text")
-    with (
-        exclusive(TENANT, settings.vector_db_url, settings.ingest_lock_dir),
-        pytest.raises(LockedError, match="another ingestion is running"),
-    ):
-        await sync()
+    async with memory.exclusive(TENANT):
+        with pytest.raises(IndexBusyError):
+            await sync()
+    assert memory.all == {}
     await sync()
+    assert memory.writers == 0
+
+
+async def test_a_run_that_lost_the_index_deletes_and_records_nothing(sync, folder, memory):
+    for name in ("a.md", "b.md"):
+        (folder / name).write_text(name)
+    await sync()
+    before = memory.synced
+    (folder / "b.md").unlink()
+    memory.lease.lost = True
+    with pytest.raises(StoreUnavailableError):
+        await sync()
+    assert set(memory.active) == {"a.md", "b.md"}
+    assert memory.synced is before
+
+
+async def test_a_run_that_lost_the_index_switches_nothing(sync, folder, memory, embedder):
+    (folder / "a.md").write_text("text")
+    await sync()
+    embedder.digest = "model-2"
+    optimize = memory.optimize
+
+    async def losing(*arguments: str) -> None:
+        await optimize(*arguments)
+        memory.lease.lost = True
+
+    memory.optimize = losing
+    with pytest.raises(StoreUnavailableError):
+        await sync()
+    states = [g.state for g in memory.all.values()]
+    assert states == [GenerationState.ACTIVE, GenerationState.BUILDING]
 
 
 async def test_progress_ends_at_the_total(sync, folder):

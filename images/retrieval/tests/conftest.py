@@ -42,6 +42,7 @@ from rag_store.base import (
     Generation,
     GenerationState,
     Hit,
+    HnswParameters,
     ModelMismatchError,
     NoActiveGenerationError,
     StoreUnavailableError,
@@ -133,6 +134,9 @@ class MemoryStore:
 
     async def sync_state(self, tenant):
         return self.syncs.get(tenant)
+
+    async def hnsw(self, tenant, generation_id):
+        return HnswParameters(ef_search=77)
 
     async def active_generation(self, tenant):
         self._up()

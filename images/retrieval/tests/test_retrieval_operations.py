@@ -101,6 +101,16 @@ def test_staleness_counts_from_the_last_sync_and_is_infinite_before_it(start, st
     assert values["beta"] == math.inf
 
 
+def test_the_parameters_of_its_own_searches_are_told_by_tenant(start, store):
+    store.empty.add("beta")
+    service = start(store, staleness_poll_seconds=0.1)
+    end = time.monotonic() + 5
+    while not (samples := scrape(service)["rag_vectordb_hnsw_ef_search"].samples):
+        assert time.monotonic() < end
+    assert {sample.labels["tenant"]: sample.value for sample in samples} == {"acme": 77}
+    assert service.metric("rag_vectordb_hnsw_m", tenant="acme") == 32
+
+
 def test_staleness_keeps_ageing_while_the_store_is_down(start, store):
     store.down = True
     service = start(store, staleness_poll_seconds=0.05)

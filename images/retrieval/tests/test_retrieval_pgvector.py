@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from rag_store import open_admin, open_store
-from rag_store.base import SyncState
+from rag_store.base import HnswParameters, SyncState
 from rag_store.embedded import embedded_database
 
 TENANTS = ("acme", "beta", "bare")
@@ -49,6 +49,21 @@ def test_hybrid_search_fills_both_legs_and_rerank_puts_the_answer_first(service)
     assert first["dense_rank"] == first["lexical_rank"] == 1
     assert first["lexical_score"] > 0
     assert first["uri"] == "file:///leave.md"
+
+
+def test_the_metric_tells_the_ef_search_of_this_process(start, database):
+    reader, hnsw = database.credentials["rag_reader"], HnswParameters(ef_search=40)
+    service = start(open_store(database.url, reader, hnsw=hnsw), staleness_poll_seconds=0.1)
+    end = time.monotonic() + 10
+    while "rag_vectordb_hnsw_ef_search{" not in service.client.get("/metrics").text:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    told = {
+        name: service.metric(f"rag_vectordb_hnsw_{name}", tenant="acme")
+        for name in ("m", "ef_construction", "ef_search")
+    }
+    assert told == {"m": 32, "ef_construction": 200, "ef_search": 40}
+    assert 'hnsw_m{tenant="bare"}' not in service.client.get("/metrics").text
 
 
 @pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])

@@ -192,7 +192,8 @@ async def test_credentials_rotate_without_a_restart(database, tenants, pg, data,
         write_atomic(path, json.dumps(new._asdict()).encode())
         with psycopg.connect(database.superuser_dsn, autocommit=True) as connection:
             connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'rag_reader'"
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE usename = 'rag_reader'"
             )
         assert await store.search(tenants[0], "policy", data.vector(1))
     finally:
@@ -353,7 +354,8 @@ async def test_the_restarted_server_is_found_again(tenants, pg, data, database):
     await store.search(tenants[0], "policy", data.vector(1))
     with psycopg.connect(database.superuser_dsn, autocommit=True) as connection:
         connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE 'rag_%'"
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE usename LIKE 'rag_%'"
         )
     for _ in range(5):
         assert await store.search(tenants[0], "policy", data.vector(1))

@@ -20,7 +20,7 @@ from rag_store.base import (
 from rag_store.bm25 import document_vector, query_terms, query_vector
 from rag_store.qdrant import QdrantAdmin, QdrantStore
 from rag_store.qdrant.client import Names
-from rag_store.qdrant.documents import Documents
+from rag_store.qdrant.documents import QdrantDocuments
 from rag_store.qdrant.points import document_point_id
 
 pytestmark = [
@@ -62,7 +62,7 @@ async def test_a_writer_that_dies_leaves_old_or_new(local, data, died_at, monkey
     operation, what = died_at.split()
     dying = Dying(client, operation, getattr(names, what)(key))
     with pytest.raises(ConnectionError):
-        await Documents(dying, names, key).replace(
+        await QdrantDocuments(dying, names, key).replace(
             data.document("d01", title="New"), data.chunks("d01", "fresh one", "fresh two", "x")
         )
     old = died_at != "delete chunks"
@@ -80,13 +80,15 @@ async def test_a_writer_that_dies_leaves_old_or_new(local, data, died_at, monkey
 async def test_abandoned_chunks_do_not_crowd_out_a_result(local, data):
     client, store = local
     key = await data.fill(store, "acme", 12)
-    orphans = Documents(client, Names("acme"), key)
+    orphans = QdrantDocuments(client, Names("acme"), key)
     query = data.vector(3000)
     before = await store.search("acme", "", query, mode=SearchMode.DENSE, limit=4)
     for n in (3, 4, 5):
         dying = Dying(client, "upsert", Names("acme").documents(key))
         with pytest.raises(ConnectionError):
-            await Documents(dying, Names("acme"), key).replace(data.document(f"d0{n}"), data.two(n))
+            await QdrantDocuments(dying, Names("acme"), key).replace(
+                data.document(f"d0{n}"), data.two(n)
+            )
     assert orphans
     after = await store.search("acme", "", query, mode=SearchMode.DENSE, limit=4)
     assert [hit.chunk.chunk_id for hit in after] == [hit.chunk.chunk_id for hit in before]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from rag_embedding.backend import BackendError, Encoded, Sparse, Vectors
-from rag_embedding.tokens import TextTokenizer
+from rag_embedding.tokens import TextTokenizer, Tokenizing
 
 _PINNED = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{40})")
 _MODEL_FILES = ("*.json", "*.safetensors", "*.bin", "*.pt", "1_Pooling/config.json")
@@ -84,7 +84,7 @@ def _pooling(folder: Path) -> str:
     return "mean" if modes.get("pooling_mode_mean_tokens") else "cls"
 
 
-class FlagBackend:
+class FlagBackend(Tokenizing):
     """A FlagEmbedding model; `model` and `reranker` are folders or `owner/name@revision`."""
 
     def __init__(
@@ -110,18 +110,6 @@ class FlagBackend:
         self._reranker = (
             library.FlagReranker(str(_folder(reranker)), use_fp16=half) if reranker else None
         )
-
-    def tokenizer_json(self) -> str:
-        """The tokenizer, without truncation or padding."""
-        return self._tokenizer.json()
-
-    def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        """Tokenise, truncating to `max_tokens`."""
-        return self._tokenizer.encode(texts)
-
-    def wrap(self, ids: Sequence[int]) -> Encoded:
-        """Ids without special tokens made a text; raises `InvalidTokensError`."""
-        return self._tokenizer.wrap(ids)
 
     def embed(self, batch: Sequence[Encoded], outputs: frozenset[str]) -> list[Vectors]:
         """The vectors asked for; dense ones and token vectors have unit length."""

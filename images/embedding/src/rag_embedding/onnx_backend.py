@@ -12,7 +12,7 @@ import onnxruntime as ort
 from rag_assets import AssetError, derived, fetch, load_manifest
 from rag_embedding import bert_graph
 from rag_embedding.backend import BackendError, Encoded, Matrix, Vectors
-from rag_embedding.tokens import TextTokenizer
+from rag_embedding.tokens import TextTokenizer, Tokenizing
 
 GRAPH_VERSION = 2  # part of the model's digest: raise it when the graph computes other numbers
 
@@ -33,7 +33,7 @@ def _session(path: Path, threads: int) -> ort.InferenceSession:
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-class OnnxBackend:
+class OnnxBackend(Tokenizing):
     """A BERT encoder from `assets.yaml`: dense vectors and token vectors (late interaction)."""
 
     outputs = frozenset({"dense", "late"})
@@ -58,18 +58,6 @@ class OnnxBackend:
         )
         self._session = _session(built / "model.onnx", min(threads, os.cpu_count() or 1))
         self.dimension = int(self._session.get_outputs()[0].shape[-1])
-
-    def tokenizer_json(self) -> str:
-        """The tokenizer, without truncation or padding."""
-        return self._tokenizer.json()
-
-    def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        """Tokenise, truncating to `max_tokens`."""
-        return self._tokenizer.encode(texts)
-
-    def wrap(self, ids: Sequence[int]) -> Encoded:
-        """Ids without special tokens made a text; raises `InvalidTokensError`."""
-        return self._tokenizer.wrap(ids)
 
     def embed(self, batch: Sequence[Encoded], outputs: frozenset[str]) -> list[Vectors]:
         """Dense vectors of unit length, and token vectors when `late` is asked for."""

@@ -41,3 +41,21 @@ class TextTokenizer:
         room = self.max_tokens - len(self._before) - len(self._after)
         kept = (*self._before, *ids[:room], *self._after)
         return Encoded(kept, text, truncated=len(ids) > room)
+
+
+class Tokenizing:
+    """What a `Backend` with a tokenizer of this kind leaves to it."""
+
+    _tokenizer: TextTokenizer
+
+    def tokenizer_json(self) -> str:
+        """The tokenizer, without truncation or padding."""
+        return self._tokenizer.json()
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        """Tokenise, truncating to `max_tokens`."""
+        return self._tokenizer.encode(texts)
+
+    def wrap(self, ids: Sequence[int]) -> Encoded:
+        """Ids without special tokens made a text; raises `InvalidTokensError`."""
+        return self._tokenizer.wrap(ids)

@@ -1,8 +1,6 @@
 """The platform's embedding service: vectors of texts, and which model made them."""
 
 import asyncio
-import base64
-import binascii
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -10,6 +8,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from rag_common.embeddings import EmbeddingsFormatError, embeddings_of
 from rag_common.http import async_client
 
 Vectors = NDArray[np.float32]
@@ -43,14 +42,10 @@ class EmbeddingClient:
         body = {"input": list(texts), "encoding_format": "base64", "input_type": "query"}
         answer = await self._ask("POST", "/v1/embeddings", seconds, json=body)
         try:
-            rows = sorted(answer["data"], key=lambda item: item["index"])
-            vectors = np.stack([_vector(row["embedding"]) for row in rows])
-            digest = str(answer["model_digest"])
-        except (KeyError, TypeError, ValueError, binascii.Error) as error:
-            raise EmbeddingError(f"not embeddings: {type(error).__name__}: {error}") from error
-        if len(vectors) != len(texts):
-            raise EmbeddingError(f"{len(vectors)} embeddings of {len(texts)} texts")
-        return vectors, digest
+            found = embeddings_of(answer, len(texts))
+        except EmbeddingsFormatError as error:
+            raise EmbeddingError(str(error)) from error
+        return np.stack([item.dense for item in found.items]), found.model_digest
 
     async def digest(self, seconds: float) -> str:
         """The digest of the first model served; raises `EmbeddingError`."""
@@ -76,10 +71,3 @@ class EmbeddingClient:
             raise EmbeddingError(f"HTTP {error.response.status_code}") from error
         except (httpx.HTTPError, ValueError) as error:
             raise EmbeddingError(f"{type(error).__name__}") from error
-
-
-def _vector(encoded: str) -> Vectors:
-    vector = np.frombuffer(base64.b64decode(encoded, validate=True), dtype="<f4")
-    if not vector.size or not np.isfinite(vector).all():
-        raise ValueError("an empty or non-finite vector")
-    return vector

@@ -18,8 +18,9 @@ from rag_common.tenancy import InvalidTenantError, tenant_name
 from rag_ingestion.errors import IngestionError
 from rag_ingestion.report import OnProgress, Progress, Report
 from rag_ingestion.settings import Settings
-from rag_store.base import StoreError
+from rag_store.base import IndexBusyError, StoreError
 
+BUSY = 3  # the exit code of a run that another one of the tenant is ahead of
 _PLAIN_EVERY = 100
 
 
@@ -38,6 +39,8 @@ def main(source: str, tenant: str, json_path: Path | None, *, allow_empty: bool)
     console = Console(stderr=True)
     try:
         report = _run(console, source, tenant, settings, allow_empty=allow_empty)
+    except IndexBusyError as error:
+        _fail(error, BUSY)
     except (IngestionError, StoreError, SecretFileError, OSError) as error:
         _fail(error, 1)
     if json_path:

@@ -1,6 +1,5 @@
 """The embedding service as ingestion uses it: model, tokenizer and document vectors."""
 
-import base64
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +8,12 @@ from typing import Any, Self
 
 import anyio
 import httpx
-import numpy as np
 import orjson
 
+from rag_common.embeddings import Embedded, Embeddings, embeddings_of
 from rag_common.http import async_client
 from rag_ingestion.errors import EmbeddingError
-from rag_store.base import EmbeddingModel, Vector
+from rag_store.base import EmbeddingModel
 
 _TIMEOUT_SECONDS = 120.0
 _FIRST_DELAY_SECONDS = 0.25
@@ -29,14 +28,6 @@ class ModelCard:
     model: EmbeddingModel
     max_tokens: int
     outputs: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Embedding:
-    """A text's dense vector and, if the model has them, its packed late vectors."""
-
-    dense: Vector
-    late: bytes | None
 
 
 class Embedder:
@@ -71,36 +62,29 @@ class Embedder:
         """The model's `tokenizer.json`."""
         return await self._send("GET", f"/v1/models/{model.name}/tokenizer")
 
-    async def embed(self, card: ModelCard, texts: Sequence[str]) -> list[Embedding]:
+    async def embed(self, card: ModelCard, texts: Sequence[str]) -> Sequence[Embedded]:
         """One embedding a text, in order; raises `EmbeddingError` on anything else than that."""
-        outputs = [name for name in ("dense", "late") if name in card.outputs]
+        late = "late" in card.outputs
         body = {
             "model": card.model.name,
             "input": list(texts),
             "encoding_format": "base64",
-            "outputs": outputs,
+            "outputs": ["dense", "late"] if late else ["dense"],
             "input_type": "document",
         }
         content = await self._send("POST", "/v1/embeddings", body)
         try:
-            return self._embeddings(orjson.loads(content), card, len(texts))
-        except (ValueError, KeyError, TypeError) as error:
-            raise EmbeddingError(f"{self.url}: not an embeddings answer: {error!r}") from error
+            found = embeddings_of(orjson.loads(content), len(texts), late=late)
+        except ValueError as error:
+            raise EmbeddingError(f"{self.url}: {error}") from error
+        self._check(found, card.model)
+        return found.items
 
-    def _embeddings(self, answer: Any, card: ModelCard, count: int) -> list[Embedding]:
-        if answer.get("model_digest", card.model.digest) != card.model.digest:
+    def _check(self, found: Embeddings, model: EmbeddingModel) -> None:
+        if found.model_digest != model.digest:
             raise EmbeddingError(f"{self.url} changed its model during the run; run again")
-        items = sorted(answer["data"], key=lambda item: int(item["index"]))
-        if [item["index"] for item in items] != list(range(count)):
-            raise EmbeddingError(f"{self.url} answered {len(items)} of {count} texts")
-        return [self._embedding(item, card) for item in items]
-
-    def _embedding(self, item: dict[str, Any], card: ModelCard) -> Embedding:
-        dense = np.frombuffer(base64.b64decode(item["embedding"]), dtype="<f4")
-        if dense.shape != (card.model.dimension,) or not np.isfinite(dense).all():
-            raise EmbeddingError(f"{self.url}: not a vector of {card.model.dimension} numbers")
-        late = item.get("late")
-        return Embedding(dense, base64.b64decode(late) if late else None)
+        if any(item.dense.shape != (model.dimension,) for item in found.items):
+            raise EmbeddingError(f"{self.url}: not vectors of {model.dimension} numbers")
 
     async def _send(self, method: str, path: str, body: Any = None) -> bytes:
         deadline = anyio.current_time() + self.retry_seconds

@@ -54,9 +54,5 @@ class SuspiciousSourceError(IngestionError):
     """The source is empty while the index is not: nothing is deleted without being told so."""
 
 
-class LockedError(IngestionError):
-    """Another run is at work on the same tenant."""
-
-
 class EmbeddingError(IngestionError):
     """The embedding service cannot be used."""

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 
 from rag_ingestion.chunking import Chunked
 from rag_ingestion.pipeline import Pending
-from rag_store.base import Document, EmbeddingModel, Generation, GenerationState, VectorStore
+from rag_store.base import (
+    Document,
+    EmbeddingModel,
+    Generation,
+    GenerationState,
+    Lease,
+    VectorStore,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +51,14 @@ async def retained(
                 yield Pending(document, Chunked(document.title, texts))
 
 
-async def finish(store: VectorStore, tenant: str, target: Target, *, changed: bool) -> None:
+async def finish(
+    store: VectorStore, tenant: str, target: Target, lease: Lease, *, changed: bool
+) -> None:
     """Tune, switch queries over to the generation, and keep one retired one for a way back."""
     generation = target.generation
     if changed:
         await store.optimize(tenant, generation.id)
+    await lease.check()
     if target.active is None or target.active.id != generation.id:
         await store.activate(tenant, generation.id)
     everything = await store.generations(tenant)

@@ -25,7 +25,6 @@ class Settings(BaseSettings):
     ingest_convert_memory_mb: int = Field(2048, ge=512)
     ingest_workers: int = Field(2, ge=1)
     ingest_retry_seconds: float = Field(120, ge=0)
-    ingest_lock_dir: Path | None = None
 
     chunk_tokens: int = Field(200, ge=16)
     chunk_overlap: float = Field(0.1, ge=0, le=0.5)

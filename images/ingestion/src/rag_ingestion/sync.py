@@ -15,7 +15,6 @@ from rag_ingestion.chunking import ChunkSettings
 from rag_ingestion.embedder import Embedder, ModelCard
 from rag_ingestion.errors import GONE_WITH_IT, SetAside, SuspiciousSourceError
 from rag_ingestion.generations import choose, finish, retained
-from rag_ingestion.lock import exclusive
 from rag_ingestion.pipeline import Outcome, Pipeline, Sink
 from rag_ingestion.plan import Planner
 from rag_ingestion.report import OnProgress, Progress, Report
@@ -23,7 +22,7 @@ from rag_ingestion.settings import Settings
 from rag_ingestion.sources import Source, SourceObject, open_source
 from rag_ingestion.workers import Workers
 from rag_store import open_store
-from rag_store.base import SyncState, VectorStore
+from rag_store.base import Lease, SyncState, VectorStore
 
 
 async def ingest(
@@ -37,18 +36,20 @@ async def ingest(
 ) -> Report:
     """Sync the index of `tenant` with `source` and say what was done.
 
-    Raises `IngestionError` or `StoreError` when the sync could not complete; what was written
-    until then stays and is not done again by the next run.
+    Raises `IngestionError` or `StoreError` when the sync could not complete (`IndexBusyError`
+    while another one is at work); what was written until then stays and is not done again by the
+    next run.
     """
     tenant_name(tenant)
-    with exclusive(tenant, settings.vector_db_url, settings.ingest_lock_dir):
-        opened = store or open_store(settings.vector_db_url, settings.vector_db_credentials_file)
-        try:
-            run = Run(open_source(source, settings), tenant, settings, opened, progress)
+    opened = store or open_store(settings.vector_db_url, settings.vector_db_credentials_file)
+    try:
+        listed = open_source(source, settings)
+        async with opened.exclusive(tenant) as lease:
+            run = Run(listed, tenant, settings, opened, lease, progress)
             return await run.sync(source, allow_empty=allow_empty)
-        finally:
-            if store is None:
-                await opened.close()
+    finally:
+        if store is None:
+            await opened.close()
 
 
 class Run:
@@ -60,10 +61,11 @@ class Run:
         tenant: str,
         settings: Settings,
         store: VectorStore,
+        lease: Lease,
         progress: OnProgress | None,
     ) -> None:
         self.source, self.tenant, self.settings, self.store = source, tenant, settings, store
-        self.progress = progress
+        self.lease, self.progress = lease, progress
         self.items: dict[str, SourceObject] = {}
         self.done = 0
         self.kept: set[str] = set()
@@ -145,6 +147,7 @@ class Run:
 
     async def _delete(self) -> None:
         gone = sorted(self.target.known.keys() - self.kept)
+        await self.lease.check()
         if gone:
             await self.store.delete(self.tenant, self.target.generation.id, gone)
         self.report.deleted = len(self.target.indexed.keys() - self.kept)
@@ -152,7 +155,7 @@ class Run:
 
     async def _finish(self) -> None:
         changed = bool(self.report.written or self.report.deleted)
-        await finish(self.store, self.tenant, self.target, changed=changed)
+        await finish(self.store, self.tenant, self.target, self.lease, changed=changed)
         counts = await self.store.counts(self.tenant, self.target.generation.id)
         newest = max((item.modified_at for item in self.items.values()), default=None)
         state = SyncState(datetime.now(UTC), newest, counts.documents, counts.chunks)

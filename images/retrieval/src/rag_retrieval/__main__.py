@@ -9,7 +9,7 @@ from rag_retrieval.errors import SettingsError
 from rag_retrieval.parts import open_parts
 from rag_retrieval.settings import load_settings
 from rag_store import open_store
-from rag_store.base import StoreError
+from rag_store.base import HnswParameters, StoreError
 
 
 def main() -> int:
@@ -17,7 +17,8 @@ def main() -> int:
     try:
         settings = load_settings()
         configure_logging("rag-retrieval", settings.log_level)
-        store = open_store(settings.vector_db_url, settings.vector_db_credentials_file)
+        hnsw = HnswParameters(ef_search=settings.hnsw_ef_search)
+        store = open_store(settings.vector_db_url, settings.vector_db_credentials_file, hnsw=hnsw)
         app = create_app(open_parts(settings, store))
         serve(app, settings.bind)
     except (SettingsError, StoreError, ValueError, OSError) as error:

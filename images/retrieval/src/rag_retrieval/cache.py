@@ -15,11 +15,11 @@ from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 from redis.exceptions import RedisError
 
+from rag_common.embeddings import Embedded
 from rag_common.files import SecretFileError, read_credentials
 from rag_retrieval.breaker import Breaker
 from rag_retrieval.errors import SettingsError
 from rag_retrieval.metrics import Metrics
-from rag_retrieval.types import Embedded
 
 log = logging.getLogger(__name__)
 TTL_SECONDS = 24 * 3600

@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from rag_retrieval.hnsw_metric import HnswCollector
+
 WINDOW_SECONDS = 300.0
 MAX_SAMPLES = 10_000
 # Dense around the promises: 0.2 s (store), 0.5 s (retrieval), 3 s (answer).
@@ -74,6 +76,8 @@ class Metrics:
         self.relevance, self.cache_hit, self.grounded = Window(), Window(), Window()
         self.staleness = StalenessCollector()
         self.registry.register(self.staleness)
+        self.hnsw = HnswCollector()
+        self.registry.register(self.hnsw)
         self._histograms()
         self._windows()
         self._counters()

@@ -5,13 +5,14 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 
+from rag_common.embeddings import Embedded
 from rag_common.late_interaction import LateFormatError, unpack
 from rag_retrieval.cache import EmbeddingCache, cache_key
 from rag_retrieval.deadline import Deadline
 from rag_retrieval.errors import DeadlineExceededError, ModelMismatchError, UpstreamRejectedError
 from rag_retrieval.metrics import Metrics
 from rag_retrieval.single_flight import SingleFlight
-from rag_retrieval.types import Embedded, Embedder, QueryVectors
+from rag_retrieval.types import Embedder, QueryVectors
 from rag_store.base import Generation
 
 

@@ -1,8 +1,9 @@
-"""Keeps the staleness metric's inputs fresh, so that a scrape never waits for the store."""
+"""Keeps what the metrics tell of the store fresh, so that a scrape never waits for it."""
 
 import asyncio
 import logging
 
+from rag_retrieval.hnsw_metric import read_hnsw
 from rag_retrieval.metrics import Metrics
 from rag_store.base import StoreError, VectorStore
 
@@ -24,7 +25,8 @@ async def poll_staleness(store: VectorStore, metrics: Metrics, seconds: float) -
         try:
             async with asyncio.timeout(seconds):
                 metrics.staleness.synced_at = await read_sync_times(store)
+                metrics.hnsw.parameters = await read_hnsw(store)
         except (StoreError, TimeoutError, OSError) as error:
             metrics.poll_failures.inc()
-            log.warning("the sync state cannot be read", extra={"reason": str(error)})
+            log.warning("the state of the indexes cannot be read", extra={"reason": str(error)})
         await asyncio.sleep(seconds)

@@ -6,6 +6,7 @@ never meets vectors of two models.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -35,6 +36,10 @@ class NoActiveGenerationError(StoreError):
 
 class ModelMismatchError(StoreError):
     """The query's vectors come from another model than the generation's."""
+
+
+class IndexBusyError(StoreError):
+    """Another writer has the tenant's index to itself; the message says who."""
 
 
 class SearchMode(StrEnum):
@@ -153,6 +158,13 @@ class Counts:
     chunks: int
 
 
+class Lease(Protocol):
+    """A tenant's index to oneself, inside the block of `VectorStore.exclusive`."""
+
+    async def check(self) -> None:
+        """Raise `StoreUnavailableError` when it was lost: another may write by now."""
+
+
 @runtime_checkable
 class VectorStore(Protocol):
     """The data plane. Every method raises `StoreUnavailableError` when the store is down."""
@@ -180,6 +192,12 @@ class VectorStore(Protocol):
 
     async def drop_generation(self, tenant: str, generation_id: str) -> None:
         """Remove a generation that is not active."""
+
+    def exclusive(self, tenant: str) -> AbstractAsyncContextManager[Lease]:
+        """The index to oneself, as a sync needs it; raises `IndexBusyError`.
+
+        It is free when the block ends, and soon after its process died. Single writes do not ask.
+        """
 
     async def documents(self, tenant: str, generation_id: str) -> dict[str, Document]:
         """Documents whose chunks are wholly in the generation, by doc_id."""

@@ -86,7 +86,14 @@ class Migration:
         self._bounds, self._progress = bounds or Bounds(), progress
 
     async def run(self) -> Report:
-        """Copy, catch up, compare. Raises `StoreError` when either store fails."""
+        """Copy, catch up, compare.
+
+        Raises `StoreError` when either store fails, `IndexBusyError` when the target is written.
+        """
+        async with self._target.exclusive(self._tenant):
+            return await self._run()
+
+    async def _run(self) -> Report:
         start = time.monotonic()
         self._from = await self._source.active_generation(self._tenant)
         self._to = await self._target.ensure_generation(self._tenant, self._from.model)

@@ -19,7 +19,8 @@ class LateReranker:
         late = vectors.late
         if late is None or not len(late):
             return fused(hits)
-        return by_score(hits, _scores(late, hits))
+        ranked = by_score(hits, _scores(late, hits))
+        return [Passage(p.hit, p.score, p.score) if p.hit.late else p for p in ranked]
 
     async def close(self) -> None:
         """Nothing to release."""

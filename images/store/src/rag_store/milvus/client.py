@@ -13,16 +13,14 @@ from pymilvus import MilvusClient, MilvusException
 from rag_common.files import SecretFileError, read_credentials
 from rag_store.base import StoreError, StoreUnavailableError
 from rag_store.checks import checked_url, known_tenant
+from rag_store.versioned.registry import NotFoundError
 
 PORT = 19530
 TIMEOUT_SECONDS = 10.0
 PAGE = 1000
+PREFIX, REGISTRY = "tenant_", "__registry"
 _MISSING = 100  # Milvus's code for a collection or an alias that is not there
 _UNREACHABLE = 2
-
-
-class NotFoundError(StoreError):
-    """A collection or an alias is not there."""
 
 
 class Milvus:
@@ -115,8 +113,8 @@ class Names:
 
     def __init__(self, tenant: str) -> None:
         self.tenant = known_tenant(tenant)
-        self.prefix = f"tenant_{tenant.replace('-', '_')}__"
-        self.registry, self.active = self.prefix + "registry", self.prefix + "active"
+        name = PREFIX + tenant.replace("-", "_")
+        self.prefix, self.registry, self.active = f"{name}__", name + REGISTRY, f"{name}__active"
 
     def chunks(self, generation_id: str) -> str:
         """The generation's chunks."""

@@ -6,7 +6,7 @@ from pymilvus import DataType, MilvusClient
 
 from rag_store.base import HnswParameters
 from rag_store.milvus.client import Milvus
-from rag_store.versioned import DENSE, SPARSE
+from rag_store.versioned.records import DENSE, SPARSE
 
 MAX_TERMS = 4096
 _KEY_LENGTH = 128

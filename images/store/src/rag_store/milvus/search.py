@@ -1,35 +1,21 @@
 """Both legs of a search. Milvus counts how many chunks hold a term, so IDF is on the query's side."""
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any
 
-from rag_store.base import Hit, HnswParameters, SearchMode, Vector
+from rag_store.base import Hit, HnswParameters, SearchMode
 from rag_store.bm25 import query_terms, query_vector
-from rag_store.milvus.client import Milvus, Names
-from rag_store.milvus.documents import Documents
-from rag_store.versioned import DENSE, SPARSE, Found, Legs, search
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """One search; `dense` is None for a lexical one."""
-
-    text: str
-    dense: Vector | None
-    mode: SearchMode
-    limit: int
-    exact: bool
-    with_late: bool
+from rag_store.milvus.client import Milvus
+from rag_store.milvus.documents import MilvusDocuments
+from rag_store.versioned.records import DENSE, SPARSE
+from rag_store.versioned.search import Found, Legs, Query, search
 
 
 class Searcher:
     """Searches one generation."""
 
-    def __init__(self, milvus: Milvus, names: Names, key: str, hnsw: HnswParameters) -> None:
-        self._milvus, self._hnsw = milvus, hnsw
-        self._collection = names.chunks(key)
-        self._documents = Documents(milvus, names, key)
+    def __init__(self, milvus: Milvus, documents: MilvusDocuments, hnsw: HnswParameters) -> None:
+        self._milvus, self._documents, self._hnsw = milvus, documents, hnsw
 
     async def run(self, query: Query) -> list[Hit]:
         """The best chunks of the generation, best first."""
@@ -40,14 +26,12 @@ class Searcher:
             )
             return {DENSE: dense, SPARSE: lexical}
 
-        return await search(
-            find, self._documents.by_id, query.mode, query.limit, late=query.with_late
-        )
+        return await search(query, find, self._documents.by_id)
 
     async def _leg(self, field: str, vector: Any, limit: int, parameters: dict[str, Any]) -> Any:
         (hits,) = await self._milvus.call(
             "search",
-            self._collection,
+            self._documents.chunks,
             data=[vector],
             anns_field=field,
             limit=limit,
@@ -80,6 +64,6 @@ class Searcher:
 
     async def _count(self, condition: str = "") -> int:
         rows = await self._milvus.call(
-            "query", self._collection, filter=condition, output_fields=["count(*)"]
+            "query", self._documents.chunks, filter=condition, output_fields=["count(*)"]
         )
         return int(rows[0]["count(*)"])

@@ -1,52 +1,69 @@
-"""The search as one SQL statement: both legs, then the chunks that either found."""
+"""The search as one SQL statement: both legs, their fusion, then the chunks that are best."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from psycopg import sql
 
-from rag_store.base import Chunk, HnswParameters, SearchMode
+from rag_store.base import Chunk, Hit, HnswParameters, SearchMode
 from rag_store.bm25 import DIMENSIONS
+from rag_store.fusion import K
+from rag_store.pgvector.names import TenantNames
+from rag_store.pgvector.session import BEGIN
 
 # The planner must see each query's own terms, a literal limit, and ef_search of our choice. It
 # does not know what fetching a vector out of line costs, so sequential scans are for `exact`.
 # strict_order goes on searching when dead tuples (updates not yet vacuumed) crowd out live ones.
-SEARCH_SETTINGS = (
-    "SELECT set_config('hnsw.ef_search', %(ef_search)s, true), "
+_SETTINGS = (
+    "set_config('hnsw.ef_search', %(ef_search)s, true), "
     "set_config('enable_seqscan', %(seqscan)s, true), "
     "set_config('hnsw.iterative_scan', 'strict_order', true), "
     "set_config('plan_cache_mode', 'force_custom_plan', true)"
 )
+SEARCH_SETTINGS = f"SELECT {_SETTINGS}"
+BEGIN_SEARCH = f"{BEGIN}, {_SETTINGS}"
 
 _DENSE = """
-SELECT doc_id, ordinal, 1 - (dense <=> %(dense)s) AS dense_score, NULL::float8 AS lexical_score
-FROM (SELECT doc_id, ordinal, dense FROM {chunk} ORDER BY {distance} LIMIT {limit}) AS nearest
+SELECT doc_id, ordinal, chunk_id, true AS is_dense, 1 - (dense <=> %(dense)b) AS score
+FROM (SELECT doc_id, ordinal, chunk_id, dense FROM {chunk} ORDER BY {distance} LIMIT {limit})
 """
 
 # idf = ln(1 + (N - n + 0.5) / (n + 0.5)), see rag_store.bm25; sparsevec's text counts from 1.
 _LEXICAL = """
-SELECT doc_id, ordinal, NULL::float8 AS dense_score, score AS lexical_score
-FROM (
-    SELECT doc_id, ordinal, -(weights <#> (
-        SELECT ('{{' || string_agg(
-            term_id + 1 || ':' || ln(1 + (total.n - chunks + 0.5::float8) / (chunks + 0.5::float8)),
-            ',' ORDER BY term_id) || '}}/{dimensions}')::sparsevec
-        FROM {term}, (SELECT chunks AS n FROM {term} WHERE term_id = 0) AS total
-        WHERE term_id = ANY(%(terms)s) AND chunks > 0
-    )) AS score
-    FROM {chunk} WHERE term_ids && %(terms)s
-    ORDER BY score DESC LIMIT {limit}
-) AS best
+SELECT doc_id, ordinal, chunk_id, false AS is_dense, -(weights <#> (
+    SELECT ('{{' || string_agg(
+        term_id + 1 || ':' || ln(1 + (total.n - chunks + 0.5::float8) / (chunks + 0.5::float8)),
+        ',' ORDER BY term_id) || '}}/{dimensions}')::sparsevec
+    FROM {term}, (SELECT chunks AS n FROM {term} WHERE term_id = 0) AS total
+    WHERE term_id = ANY(%(terms)b::integer[]) AND chunks > 0
+)) AS score
+FROM {chunk} WHERE term_ids && %(terms)b::integer[]
+ORDER BY score DESC LIMIT {limit}
 """
 
+# The same ranks, scores and ties as rag_store.fusion.rank, so that text and token vectors, which
+# lie out of line, are read of the best `limit` chunks alone. Python orders strings as "C" does.
 _SEARCH = """
-WITH legs AS MATERIALIZED ({legs}), found AS (
-    SELECT doc_id, ordinal, max(dense_score) AS dense_score, max(lexical_score) AS lexical_score
-    FROM legs GROUP BY doc_id, ordinal
+WITH legs AS MATERIALIZED (
+    SELECT *, row_number() OVER (
+        PARTITION BY is_dense ORDER BY score DESC, chunk_id COLLATE "C") AS rank
+    FROM ({legs})
+), best AS MATERIALIZED (
+    SELECT doc_id, ordinal, {score} AS score,
+        max(score) FILTER (WHERE is_dense) AS dense_score,
+        max(rank) FILTER (WHERE is_dense) AS dense_rank,
+        max(score) FILTER (WHERE NOT is_dense) AS lexical_score,
+        max(rank) FILTER (WHERE NOT is_dense) AS lexical_rank
+    FROM legs GROUP BY doc_id, ordinal, chunk_id
+    ORDER BY {score} DESC, chunk_id COLLATE "C" LIMIT {limit}
 )
-SELECT {columns}, uri, title, dense_score, lexical_score, {late}
-FROM found JOIN {chunk} AS c USING (doc_id, ordinal) JOIN {document} USING (doc_id)
+SELECT {columns}, uri, title, score, dense_score, dense_rank, lexical_score, lexical_rank, {late}
+FROM best JOIN {chunk} AS c USING (doc_id, ordinal) JOIN {document} USING (doc_id)
+ORDER BY score DESC, chunk_id COLLATE "C"
 """
+
+_RRF = f"sum(1 / ({K} + rank)::float8)"
 
 CHUNK_COLUMNS = sql.SQL(
     "c.chunk_id, c.doc_id, c.ordinal, c.body, c.heading_path, c.start_offset, c.end_offset, "
@@ -64,9 +81,9 @@ class SearchPlan:
     with_late: bool
 
     def statement(self, tables: dict[str, sql.Identifier]) -> sql.Composed:
-        """The SQL over one generation's tables."""
+        """The SQL over one generation's tables; its rows come best first."""
         # An expression that no index is for makes the scan exact, whatever the planner believes.
-        distance = "(dense <=> %(dense)s) + 0" if self.exact else "dense <=> %(dense)s"
+        distance = "(dense <=> %(dense)b) + 0" if self.exact else "dense <=> %(dense)b"
         legs = {
             SearchMode.DENSE: [_DENSE],
             SearchMode.LEXICAL: [_LEXICAL],
@@ -78,6 +95,7 @@ class SearchPlan:
             distance=sql.SQL(distance),
             dimensions=sql.SQL(str(DIMENSIONS)),
             columns=CHUNK_COLUMNS,
+            score=sql.SQL(_RRF if len(legs) > 1 else "max(score)"),
             late=sql.SQL("c.late" if self.with_late else "NULL::bytea"),
         )
         union = sql.SQL(" UNION ALL ").join(
@@ -86,9 +104,22 @@ class SearchPlan:
         return sql.SQL(_SEARCH).format(legs=union, **parts)
 
 
+@lru_cache(maxsize=1024)
+def search_sql(plan: SearchPlan, names: TenantNames, generation_id: str) -> bytes:
+    """The statement of `plan` over a tenant's generation, composed once."""
+    return plan.statement(names.tables(generation_id)).as_bytes()
+
+
 def search_settings(hnsw: HnswParameters, limit: int, *, exact: bool = False) -> dict[str, Any]:
     """The parameters of `SEARCH_SETTINGS`; a search never looks at fewer than it returns."""
     return {"ef_search": str(max(hnsw.ef_search, limit)), "seqscan": "on" if exact else "off"}
+
+
+def hit_of(row: tuple[Any, ...]) -> Hit:
+    """The hit in a row of the search."""
+    uri, title, score, dense_score, dense_rank, lexical_score, lexical_rank, late = row[8:]
+    ranks = (dense_score, dense_rank, lexical_score, lexical_rank)
+    return Hit(chunk_of(row), uri, title, score, *ranks, late)
 
 
 def chunk_of(row: tuple[Any, ...]) -> Chunk:

@@ -1,16 +1,22 @@
 """A search in one round trip: role, settings, active generation and both legs in one pipeline."""
 
+from functools import lru_cache
 from typing import Any
 
 from psycopg import errors
 
-from rag_store.base import Generation, Hit, HnswParameters, SearchMode, StoreError
+from rag_store.base import Generation, Hit, HnswParameters, StoreError
 from rag_store.checks import check_model
-from rag_store.fusion import rank
 from rag_store.pgvector import generations
 from rag_store.pgvector.names import TenantNames
-from rag_store.pgvector.queries import SEARCH_SETTINGS, SearchPlan, chunk_of, search_settings
-from rag_store.pgvector.session import BEGIN, Sessions, settings
+from rag_store.pgvector.queries import (
+    BEGIN_SEARCH,
+    SearchPlan,
+    hit_of,
+    search_settings,
+    search_sql,
+)
+from rag_store.pgvector.session import Sessions, settings
 
 ATTEMPTS = 5
 Row = tuple[Any, ...]
@@ -33,7 +39,7 @@ class Searcher:
             check_model(active, digest, values["dense"])
             self._active[names.tenant] = active.id
             if active.id == guess:
-                return _hits(rows, plan.mode, plan.limit)
+                return [hit_of(row) for row in rows]
         raise StoreError(f"tenant {names.tenant!r}: its generations are switched too fast")
 
     async def _look(self, names: TenantNames) -> Generation:
@@ -59,38 +65,20 @@ class Searcher:
 
     async def _pipeline(
         self, names: TenantNames, guess: str, plan: SearchPlan, values: dict[str, Any]
-    ) -> tuple[Generation, list[tuple[Any, ...]]]:
-        statement = plan.statement(names.tables(guess))
-        async with (
-            self._sessions.connection(names.tenant) as connection,
-            connection.pipeline(),
-            connection.transaction(),
-        ):
-            await connection.execute(BEGIN, settings(names.reader, self._sessions.seconds))
-            options = search_settings(self._hnsw, plan.limit, exact=plan.exact)
-            await connection.execute(SEARCH_SETTINGS, options)
-            active = await connection.execute(generations.active_query(names))
-            found = await connection.execute(statement, values)
+    ) -> tuple[Generation, list[Row]]:
+        options = settings(names.reader, self._sessions.seconds)
+        options |= search_settings(self._hnsw, plan.limit, exact=plan.exact)
+        async with self._sessions.connection(names.tenant) as connection:
+            # Without BEGIN a pipeline is one transaction, which the role does not outlive.
+            async with connection.pipeline():
+                await connection.execute(BEGIN_SEARCH, options)
+                active = await connection.execute(_active_sql(names))
+                statement = search_sql(plan, names, guess)
+                found = await connection.execute(statement, values, binary=True)
             row = await active.fetchone()
             return generations.generation_of(row, names.tenant), await found.fetchall()
 
 
-def _hits(rows: list[Row], mode: SearchMode, limit: int) -> list[Hit]:
-    """Fuse the legs; a row is a chunk's columns, uri, title, both scores and late bytes."""
-    by_id = {row[0]: row for row in rows}
-    dense = [(key, row[10]) for key, row in by_id.items() if row[10] is not None]
-    lexical = [(key, row[11]) for key, row in by_id.items() if row[11] is not None]
-    return [
-        Hit(
-            chunk_of(by_id[item.chunk_id]),
-            by_id[item.chunk_id][8],
-            by_id[item.chunk_id][9],
-            item.score,
-            item.dense_score,
-            item.dense_rank,
-            item.lexical_score,
-            item.lexical_rank,
-            by_id[item.chunk_id][12],
-        )
-        for item in rank(dense, lexical, mode, limit)
-    ]
+@lru_cache(maxsize=1024)
+def _active_sql(names: TenantNames) -> bytes:
+    return generations.active_query(names).as_bytes()

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from select import POLLIN, poll
 from typing import Any
 
 from pgvector.psycopg import register_vector_async
@@ -26,13 +27,13 @@ class Sessions:
     """A pool whose transactions act as one tenant's role, and as nobody outside of one."""
 
     def __init__(self, url: str, credentials_file: Path, *, size: int, seconds: float) -> None:
-        self._credentials_file = credentials_file
+        self._url, self._credentials_file = checked_url(url), credentials_file
         self.seconds = seconds
         self._pool = AsyncConnectionPool[Connection](
-            checked_url(url),
+            self._url,
             kwargs=self._login,
             configure=register_vector_async,
-            check=AsyncConnectionPool.check_connection,
+            check=_check,
             min_size=1,
             max_size=size,
             timeout=CONNECT_SECONDS,
@@ -54,11 +55,16 @@ class Sessions:
         """Close every connection."""
         await self._pool.close()
 
+    async def connect(self) -> Connection:
+        """A connection of its own, outside the pool; the caller closes it."""
+        return await AsyncConnection.connect(self._url, **self._login())
+
     @asynccontextmanager
     async def connection(self, tenant: str | None = None) -> AsyncIterator[Connection]:
         """A connection outside any transaction; errors inside are the store's."""
         with translated(tenant):
-            await self._pool.open()
+            if self._pool.closed:
+                await self._pool.open()
             async with self._pool.connection() as connection:
                 yield connection
 
@@ -71,6 +77,17 @@ class Sessions:
         async with self.connection(tenant) as connection, connection.transaction():
             await connection.execute(BEGIN, settings(role, limit))
             yield connection
+
+
+async def _check(connection: Connection) -> None:
+    """Raise for a connection that the server has ended. Only one that has something to say is asked.
+
+    An idle server is silent; its last words, or the end of the stream, make the socket readable.
+    """
+    waiting = poll()
+    waiting.register(connection.fileno(), POLLIN)
+    if waiting.poll(0):
+        await AsyncConnectionPool.check_connection(connection)
 
 
 def settings(role: str, seconds: float) -> dict[str, str]:

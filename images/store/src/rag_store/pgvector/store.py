@@ -15,6 +15,7 @@ from rag_store.base import (
     Generation,
     Hit,
     HnswParameters,
+    Lease,
     SearchMode,
     SyncState,
     Vector,
@@ -22,6 +23,7 @@ from rag_store.base import (
 from rag_store.bm25 import query_terms
 from rag_store.checks import check_chunks, check_query
 from rag_store.pgvector import generations
+from rag_store.pgvector.lock import exclusive
 from rag_store.pgvector.names import PREFIX, TenantNames, tenant_of
 from rag_store.pgvector.queries import SEARCH_SETTINGS, SearchPlan, search_settings
 from rag_store.pgvector.scan import page
@@ -110,6 +112,10 @@ class PgvectorStore:
         names = TenantNames(tenant)
         async with self._writing(names) as connection:
             await generations.drop(connection, names, generation_id)
+
+    def exclusive(self, tenant: str) -> AbstractAsyncContextManager[Lease]:
+        """The index to oneself, by an advisory lock; raises `IndexBusyError`."""
+        return exclusive(self._sessions, TenantNames(tenant))
 
     async def documents(self, tenant: str, generation_id: str) -> dict[str, Document]:
         """Documents of the generation, by doc_id."""

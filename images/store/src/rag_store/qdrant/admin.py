@@ -1,9 +1,8 @@
 """Tenant onboarding on Qdrant."""
 
 from qdrant_client import AsyncQdrantClient
-from qdrant_client.http.exceptions import UnexpectedResponse
 
-from rag_store.qdrant.client import REGISTRY, Names, translated
+from rag_store.qdrant.client import Names, create_collection, translated
 
 
 class QdrantAdmin:
@@ -18,22 +17,13 @@ class QdrantAdmin:
 
     async def provision(self, tenant: str) -> None:
         """Make the tenant's registry. Idempotent."""
-        names = Names(tenant)
-        with translated():
-            if await self._client.collection_exists(names.registry):
-                return
-            try:
-                await self._client.create_collection(names.registry, vectors_config={})
-            except UnexpectedResponse as error:
-                if error.status_code != 409:  # somebody else was faster
-                    raise
+        await create_collection(self._client, Names(tenant).registry, vectors_config={})
 
     async def deprovision(self, tenant: str) -> None:
         """Remove the tenant's collections, the registry last. Idempotent."""
         names = Names(tenant)
-        prefix = names.registry.removesuffix(REGISTRY) + "__"
         with translated():
             found = (await self._client.get_collections()).collections
-            mine = {item.name for item in found if item.name.startswith(prefix)}
+            mine = {item.name for item in found if item.name.startswith(names.prefix)}
             for name in sorted(mine, key=lambda name: (name == names.registry, name)):
                 await self._client.delete_collection(name)

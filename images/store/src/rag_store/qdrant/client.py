@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from qdrant_client import AsyncQdrantClient
@@ -13,14 +14,11 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 from rag_common.files import SecretFileError, read_credentials
 from rag_store.base import StoreError, StoreUnavailableError
 from rag_store.checks import checked_url, known_tenant
+from rag_store.versioned.registry import NotFoundError
 
 PORT = 6333
 TIMEOUT_SECONDS = 10
 REGISTRY = "__registry"
-
-
-class NotFoundError(StoreError):
-    """A collection is not there: the caller knows whether tenant or generation is meant."""
 
 
 def connect(url: str, credentials_file: Path) -> AsyncQdrantClient:
@@ -47,18 +45,23 @@ class Names:
     tenant: str
 
     @property
+    def prefix(self) -> str:
+        """What the names of all of them begin with."""
+        return f"{known_tenant(self.tenant)}__"
+
+    @property
     def registry(self) -> str:
-        """The collection of generations and the last sync."""
+        """The collection of small records."""
         return known_tenant(self.tenant) + REGISTRY
 
     @property
     def active(self) -> str:
         """The alias of the active generation's chunks."""
-        return f"{known_tenant(self.tenant)}__active"
+        return f"{self.prefix}active"
 
     def chunks(self, generation_id: str) -> str:
         """The generation's chunks."""
-        return f"{known_tenant(self.tenant)}__{generation_id}"
+        return f"{self.prefix}{generation_id}"
 
     def documents(self, generation_id: str) -> str:
         """The generation's documents, which say what version of their chunks is valid."""
@@ -80,6 +83,18 @@ def translated() -> Iterator[None]:
         if "not found" not in str(error):
             raise StoreError(f"Qdrant: {error}") from error
         raise NotFoundError(str(error)) from error
+
+
+async def create_collection(client: AsyncQdrantClient, name: str, **options: Any) -> None:
+    """Make a collection unless it is there."""
+    with translated():
+        if await client.collection_exists(name):
+            return
+        try:
+            await client.create_collection(name, **options)
+        except UnexpectedResponse as error:
+            if error.status_code != 409:  # somebody else was faster
+                raise
 
 
 def _for_status(error: UnexpectedResponse) -> StoreError:

@@ -1,155 +1,113 @@
-"""Documents and their chunks in one generation, by the protocol of `rag_store.versioned`."""
+"""Documents and their chunks in one generation on Qdrant."""
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from qdrant_client import AsyncQdrantClient, models
 
-from rag_store.base import Document, EmbeddedChunk
+from rag_store.base import EmbeddedChunk
 from rag_store.qdrant.client import Names, translated
 from rag_store.qdrant.points import (
     chunk_point,
     document_point,
     document_point_id,
     embedded_of,
+    is_one,
     where,
 )
-from rag_store.versioned import DENSE, ORPHAN_SECONDS, document_of, new_version
+from rag_store.versioned.documents import Documents
+from rag_store.versioned.records import DENSE, ORPHAN_SECONDS, Payload
 
 BATCH = 64  # points in one request: 64 of 4 kB vectors and 6 kB late bytes stay below a megabyte
 PAGE = 1000
 _ORDER = models.WriteOrdering.MEDIUM
 
 
-class Documents:
+class QdrantDocuments(Documents):
     """The documents of one generation."""
 
     def __init__(self, client: AsyncQdrantClient, names: Names, generation_id: str) -> None:
         self._client = client
-        self._chunks = names.chunks(generation_id)
-        self._documents = names.documents(generation_id)
+        self.chunks = names.chunks(generation_id)
+        self._records = names.documents(generation_id)
 
-    async def payloads(self, fields: list[str] | bool = True) -> AsyncIterator[dict[str, Any]]:
-        """The payload of every document, in no order."""
+    async def _pages(
+        self, collection: str, condition: models.Filter | None = None, **options: Any
+    ) -> AsyncIterator[list[models.Record]]:
         offset: models.ExtendedPointId | None = None
         while True:
             with translated():
                 points, offset = await self._client.scroll(
-                    self._documents, limit=PAGE, offset=offset, with_payload=fields
+                    collection, condition, limit=PAGE, offset=offset, **options
                 )
-            for point in points:
-                yield point.payload or {}
+            yield points
             if offset is None:
                 return
 
-    async def by_id(self, doc_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """The payloads of those documents that are there, by doc_id."""
+    async def payloads(self) -> list[Payload]:
+        """Every document's record, ordered by doc_id."""
+        found = [point.payload async for page in self._pages(self._records) for point in page]
+        return sorted((body for body in found if body), key=lambda body: body["doc_id"])
+
+    async def by_id(self, doc_ids: Sequence[str]) -> dict[str, Payload]:
+        """The records of those documents that are there, by doc_id."""
         if not doc_ids:
             return {}
         ids = [document_point_id(doc_id) for doc_id in doc_ids]
         with translated():
-            points = await self._client.retrieve(self._documents, ids)
+            points = await self._client.retrieve(self._records, ids)
         return {point.payload["doc_id"]: point.payload for point in points if point.payload}
 
-    async def replace(self, document: Document, chunks: Sequence[EmbeddedChunk]) -> None:
-        """Write the new version, make it valid, remove the former."""
-        version = new_version()
-        points = [chunk_point(item, document.title, version) for item in chunks]
-        for start in range(0, len(points), BATCH):
-            with translated():
-                await self._client.upsert(
-                    self._chunks, points[start : start + BATCH], ordering=_ORDER
-                )
-        former = (await self.by_id([document.doc_id])).get(document.doc_id)
-        with translated():
-            await self._client.upsert(
-                self._documents, [document_point(document, version, len(chunks))], ordering=_ORDER
-            )
-        await self._remove_old(document.doc_id, version, former)
-
-    async def _remove_old(
-        self, doc_id: str, version: str, former: Mapping[str, Any] | None
+    async def _write_chunks(
+        self, chunks: Sequence[EmbeddedChunk], title: str, version: str
     ) -> None:
-        abandoned = models.FieldCondition(
-            key="written_at", range=models.Range(lt=time.time() - ORPHAN_SECONDS)
+        points = [chunk_point(item, title, version) for item in chunks]
+        for start in range(0, len(points), BATCH):
+            await self._upsert(self.chunks, points[start : start + BATCH])
+
+    async def _write_record(self, body: dict[str, Any]) -> None:
+        await self._upsert(self._records, [document_point(body)])
+
+    async def _upsert(self, collection: str, points: list[models.PointStruct]) -> None:
+        with translated():
+            await self._client.upsert(collection, points, ordering=_ORDER)
+
+    async def _remove_old(self, doc_id: str, version: str, former: str | None) -> None:
+        gone = [_abandoned(), *([is_one("version", former)] if former else [])]
+        condition = models.Filter(
+            must=[is_one("doc_id", doc_id)], must_not=[is_one("version", version)], should=[*gone]
         )
-        gone: list[models.Condition] = [abandoned]
-        if former is not None:
-            gone.append(
-                models.FieldCondition(
-                    key="version", match=models.MatchValue(value=former["version"])
-                )
-            )
-        selector = where(doc_id=doc_id)
-        selector.should = gone
-        selector.must_not = where(version=version).must
-        await self._delete_chunks(selector)
+        await self._delete_chunks(condition)
 
-    async def _delete_chunks(self, selector: models.Filter) -> None:
-        with translated():
-            await self._client.delete(
-                self._chunks, models.FilterSelector(filter=selector), ordering=_ORDER
-            )
+    async def _remove_versions(self, versions: Sequence[str]) -> None:
+        await self._delete_chunks(where(version=list(versions)))
 
-    async def remove(self, doc_ids: Sequence[str]) -> None:
-        """Remove documents, then the chunks of the versions they had."""
-        known = await self.by_id(doc_ids)
-        if not known:
-            return
+    async def _delete_chunks(self, condition: models.Filter) -> None:
+        selector = models.FilterSelector(filter=condition)
         with translated():
-            await self._client.delete(
-                self._documents, [document_point_id(key) for key in known], ordering=_ORDER
-            )
-        await self._delete_chunks(where(version=[item["version"] for item in known.values()]))
+            await self._client.delete(self.chunks, selector, ordering=_ORDER)
+
+    async def _remove_records(self, doc_ids: Sequence[str]) -> None:
+        ids: list[models.ExtendedPointId] = [document_point_id(key) for key in doc_ids]
+        with translated():
+            await self._client.delete(self._records, ids, ordering=_ORDER)
 
     async def sweep(self) -> None:
         """Remove abandoned chunks that no document names."""
-        old = models.Filter(
-            must=[
-                models.FieldCondition(
-                    key="written_at", range=models.Range(lt=time.time() - ORPHAN_SECONDS)
-                )
-            ]
-        )
-        offset: models.ExtendedPointId | None = None
-        while True:
-            with translated():
-                points, offset = await self._client.scroll(
-                    self._chunks, old, limit=PAGE, offset=offset, with_payload=["doc_id", "version"]
-                )
-            found = [point.payload for point in points if point.payload]
-            await self._sweep_page(found)
-            if offset is None:
-                return
+        old, fields = models.Filter(must=[_abandoned()]), ["doc_id", "version"]
+        async for page in self._pages(self.chunks, old, with_payload=fields):
+            found = [point.payload for point in page if point.payload]
+            valid = await self.by_id(sorted({body["doc_id"] for body in found}))
+            versions = {body["version"] for body in valid.values()}
+            if orphans := sorted({body["version"] for body in found} - versions):
+                await self._remove_versions(orphans)
 
-    async def _sweep_page(self, found: Sequence[Mapping[str, Any]]) -> None:
-        valid = await self.by_id(sorted({item["doc_id"] for item in found}))
-        versions = {item["version"] for item in valid.values()}
-        if orphans := sorted({item["version"] for item in found} - versions):
-            await self._delete_chunks(where(version=orphans))
+    async def _read_chunks(self, versions: Sequence[str]) -> list[EmbeddedChunk]:
+        pages = self._pages(self.chunks, where(version=list(versions)), with_vectors=[DENSE])
+        return [embedded_of(point) async for page in pages for point in page]
 
-    async def chunks_of(
-        self, documents: Sequence[Mapping[str, Any]]
-    ) -> list[tuple[Document, list[EmbeddedChunk]]]:
-        """The documents of these payloads with their chunks and vectors, in order."""
-        found: dict[str, list[EmbeddedChunk]] = {item["doc_id"]: [] for item in documents}
-        versions = [item["version"] for item in documents]
-        offset: models.ExtendedPointId | None = None
-        while True:
-            with translated():
-                points, offset = await self._client.scroll(
-                    self._chunks,
-                    where(version=versions),
-                    limit=PAGE,
-                    offset=offset,
-                    with_vectors=[DENSE],
-                )
-            for point in points:
-                item = embedded_of(point)
-                found[item.chunk.doc_id].append(item)
-            if offset is None:
-                break
-        for chunks in found.values():
-            chunks.sort(key=lambda item: item.chunk.ordinal)
-        return [(document_of(dict(item)), found[item["doc_id"]]) for item in documents]
+
+def _abandoned() -> models.FieldCondition:
+    before = models.Range(lt=time.time() - ORPHAN_SECONDS)
+    return models.FieldCondition(key="written_at", range=before)

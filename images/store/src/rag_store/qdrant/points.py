@@ -6,16 +6,9 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
-from rag_store.base import Document, EmbeddedChunk, indexed_text
+from rag_store.base import EmbeddedChunk, indexed_text
 from rag_store.bm25 import document_vector
-from rag_store.versioned import (
-    DENSE,
-    SPARSE,
-    chunk_of,
-    chunk_payload,
-    document_payload,
-    late_of,
-)
+from rag_store.versioned.records import DENSE, SPARSE, chunk_of, chunk_payload, late_of
 
 _NAMESPACE = uuid.UUID("5b0f0c5e-4c0e-4d5e-9a53-3f1f6c0a7d11")
 
@@ -25,10 +18,9 @@ def document_point_id(doc_id: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, doc_id))
 
 
-def document_point(document: Document, version: str, chunks: int) -> models.PointStruct:
-    """The point that makes `version` the valid one."""
-    payload = document_payload(document, version, chunks)
-    return models.PointStruct(id=document_point_id(document.doc_id), vector={}, payload=payload)
+def document_point(body: dict[str, Any]) -> models.PointStruct:
+    """The point of a document's record."""
+    return models.PointStruct(id=document_point_id(body["doc_id"]), vector={}, payload=body)
 
 
 def chunk_point(item: EmbeddedChunk, title: str, version: str) -> models.PointStruct:
@@ -49,14 +41,14 @@ def embedded_of(record: models.Record) -> EmbeddedChunk:
     return EmbeddedChunk(chunk_of(payload), dense, late_of(payload))
 
 
-def where(**fields: Any) -> models.Filter:
+def is_one(key: str, value: str | list[str]) -> models.FieldCondition:
+    """A condition: the field equals the value, or one of the list's values."""
+    match = (
+        models.MatchAny(any=value) if isinstance(value, list) else models.MatchValue(value=value)
+    )
+    return models.FieldCondition(key=key, match=match)
+
+
+def where(**fields: str | list[str]) -> models.Filter:
     """A filter for fields that equal a value, or one of a list's values."""
-    conditions: list[models.Condition] = []
-    for key, value in fields.items():
-        match = (
-            models.MatchAny(any=value)
-            if isinstance(value, list)
-            else models.MatchValue(value=value)
-        )
-        conditions.append(models.FieldCondition(key=key, match=match))
-    return models.Filter(must=conditions)
+    return models.Filter(must=[is_one(key, value) for key, value in fields.items()])

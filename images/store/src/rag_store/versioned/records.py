@@ -1,23 +1,14 @@
-"""Documents in stores without transactions.
-
-Each writing of a document has a version: the chunks are written first, then one record (the
-document's) makes their version the valid one, then the former version's chunks go. Whatever a
-reader finds counts only when its version is the document's. A writer that dies on the way leaves
-chunks that no document names; they are removed once older than any writer can still be busy.
-"""
+"""Documents, chunks and syncs as the records that are stored."""
 
 import base64
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from rag_store.base import Chunk, Document, EmbeddedChunk, Hit, SearchMode
-from rag_store.fusion import rank
+from rag_store.base import Chunk, Document, EmbeddedChunk, SyncState
 
-ATTEMPTS = 5
 ORPHAN_SECONDS = 3600
 DENSE, SPARSE = "dense", "bm25"
 Payload = Mapping[str, Any]
@@ -92,72 +83,23 @@ def late_of(payload: Payload) -> bytes | None:
     return None if late is None else base64.b64decode(late)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A chunk's record that a leg found, with its score."""
-
-    payload: Payload
-    score: float
-
-
-Legs = Mapping[str, Sequence[Found]]
-FindLegs = Callable[[int], Awaitable[Legs]]
-ReadDocuments = Callable[[Sequence[str]], Awaitable[Mapping[str, Payload]]]
+def sync_payload(state: SyncState) -> dict[str, Any]:
+    """The record of a completed sync."""
+    newest = state.newest_modified_at
+    return {
+        "finished_at": state.finished_at.isoformat(),
+        "newest_modified_at": newest.isoformat() if newest else None,
+        "documents": state.documents,
+        "chunks": state.chunks,
+    }
 
 
-def _valid(leg: Sequence[Found], documents: Mapping[str, Payload]) -> list[Found]:
-    return [
-        item
-        for item in leg
-        if documents.get(item.payload["doc_id"], {}).get("version") == item.payload["version"]
-    ]
-
-
-async def search(
-    find: FindLegs, documents_of: ReadDocuments, mode: SearchMode, limit: int, *, late: bool
-) -> list[Hit]:
-    """The best valid chunks; searches again, a little wider, while documents change under it.
-
-    `find(limit)` runs the legs, `documents_of(doc_ids)` reads documents' records.
-    """
-    wide = limit
-    for _ in range(ATTEMPTS):
-        found = await find(wide)
-        ids = {item.payload["doc_id"] for leg in found.values() for item in leg}
-        documents = await documents_of(sorted(ids))
-        valid = {name: _valid(leg, documents) for name, leg in found.items()}
-        stale = sum(len(found[name]) - len(valid[name]) for name in found)
-        enough = all(len(valid[n]) >= limit or len(found[n]) < wide for n in found)
-        if not stale or (wide > limit and enough):
-            break
-        wide += 2 * stale
-    legs = {name: leg[:limit] for name, leg in valid.items()}
-    return _hits(legs, documents, mode, limit, late=late)
-
-
-def _pairs(leg: Sequence[Found]) -> list[tuple[str, float]]:
-    return [(item.payload["chunk_id"], item.score) for item in leg]
-
-
-def _hits(
-    legs: Legs, documents: Mapping[str, Payload], mode: SearchMode, limit: int, *, late: bool
-) -> list[Hit]:
-    payloads = {f.payload["chunk_id"]: f.payload for leg in legs.values() for f in leg}
-    hits = []
-    for item in rank(_pairs(legs.get(DENSE, [])), _pairs(legs.get(SPARSE, [])), mode, limit):
-        payload = payloads[item.chunk_id]
-        document = documents[payload["doc_id"]]
-        hits.append(
-            Hit(
-                chunk_of(payload),
-                document["uri"],
-                document["title"],
-                item.score,
-                item.dense_score,
-                item.dense_rank,
-                item.lexical_score,
-                item.lexical_rank,
-                late_of(payload) if late else None,
-            )
-        )
-    return hits
+def sync_of(payload: Payload) -> SyncState:
+    """The completed sync in its record."""
+    newest = payload["newest_modified_at"]
+    return SyncState(
+        datetime.fromisoformat(payload["finished_at"]),
+        datetime.fromisoformat(newest) if newest else None,
+        payload["documents"],
+        payload["chunks"],
+    )
