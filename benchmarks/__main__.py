@@ -27,15 +27,17 @@ def names() -> list[str]:
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "?")
+    text = Path("/proc/cpuinfo").read_text()
+    model = next((x.split(":", 1)[1].strip() for x in text.splitlines() if "model name" in x), "?")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cpu": model,
+        "vnni": "vnni" in text,  # what INT8 is fast with
         "cores": os.cpu_count(),
         "memory_gib": round(memory / 2**30, 1),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "load_before": round(os.getloadavg()[0], 2),
     }
 
 
@@ -48,10 +50,10 @@ def main(chosen: list[str]) -> int:
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in chosen or names():
         print(f"── {name}", flush=True)
-        start = time.monotonic()
+        start, described = time.monotonic(), machine()
         figures = importlib.import_module(f"benchmarks.{name}").run()
         results[name] = {
-            "machine": machine(),
+            "machine": described,
             "seconds": round(time.monotonic() - start, 1),
             "figures": figures,
         }

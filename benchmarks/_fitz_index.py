@@ -1,7 +1,7 @@
 """fitz-gov in PostgreSQL: the real documents, embedded by the real embedder, one chunk each."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks._progress import bar, say
 from rag_assets import derived, fetch
 from rag_common.late_interaction import pack
 from rag_embedding.onnx_backend import OnnxBackend
@@ -22,10 +23,11 @@ MODEL, TENANT, BATCH = "all-minilm-l6-v2", "bench", 64
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Documents as (document, chunk) and questions."""
+    """Documents as (document, chunk), questions, and the documents that answer some of them."""
 
     documents: Sequence[tuple[Document, Chunk]]
     questions: Sequence[str]
+    relevant: Mapping[str, frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,12 @@ class Index:
     database: EmbeddedDatabase
     corpus: Corpus
     model: EmbeddingModel
+    generation: str
+
+    @property
+    def postmaster(self) -> int:
+        """The process id of PostgreSQL, whose other processes are its children."""
+        return int(self.database.server.get_postmaster_info().pid)
 
     def reader(self) -> VectorStore:
         """A store as the service opens it."""
@@ -56,16 +64,20 @@ def corpus(size: int | None = None) -> Corpus:
     lines = (folder / "corpus/documents.jsonl").read_text(encoding="utf-8").splitlines()
     rows = {row["id"]: row for line in lines if (row := json.loads(line)).get("content")}
     found = json.loads((folder / "queries/query_mappings.json").read_text(encoding="utf-8"))
-    questions = sorted({q["query"] for group in found["mappings"].values() for q in group.values()})
+    relevant: dict[str, frozenset[str]] = {}
+    for case in (case for group in found["mappings"].values() for case in group.values()):
+        answers = relevant.get(case["query"], frozenset())
+        relevant[case["query"]] = answers | frozenset(case["relevant_docs"])
+    questions = sorted(relevant)
     np.random.default_rng(7).shuffle(questions)
-    return Corpus([_document(row) for row in rows.values()][:size], questions)
+    return Corpus([_document(row) for row in rows.values()][:size], questions, relevant)
 
 
 def _embed(backend: OnnxBackend, texts: Sequence[str]) -> list[tuple[Any, bytes]]:
     """Dense vector and packed token vectors of each text; packed at once, for the memory's sake."""
     order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
     found: list[Any] = [None] * len(texts)
-    for start in range(0, len(order), BATCH):
+    for start in bar(range(0, len(order), BATCH), "embedding documents"):
         rows = order[start : start + BATCH]
         batch = backend.embed(
             backend.encode([texts[n] for n in rows]), frozenset({"dense", "late"})
@@ -105,10 +117,12 @@ async def index(folder: Path, size: int | None = None) -> AsyncIterator[Index]:
         await admin.close()
         writer = open_store(database.url, database.credentials["rag_writer"])
         generation = await writer.ensure_generation(TENANT, model)
-        for (document, chunk), vector, packed in zip(chosen.documents, dense, late, strict=True):
+        rows = list(zip(chosen.documents, dense, late, strict=True))
+        for (document, chunk), vector, packed in bar(rows, "storing documents"):
             item = EmbeddedChunk(chunk, vector, packed)
             await writer.upsert(TENANT, generation.id, document, [item])
         await writer.activate(TENANT, generation.id)
+        say("building the index")
         await writer.optimize(TENANT, generation.id)
         await writer.close()
-        yield Index(database, chosen, model)
+        yield Index(database, chosen, model, generation.id)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks._progress import bar, say
 from rag_assets import derived, fetch, load_manifest
 from rag_common.late_interaction import MAX_BYTES, maxsim, pack
 from rag_embedding.backend import Encoded
@@ -118,7 +119,7 @@ def _lexical(data: Sample) -> Array:
         for term in vector:
             frequencies[term] = frequencies.get(term, 0) + 1
     scores = np.zeros((len(data.queries), len(vectors)), np.float32)
-    for row, query in enumerate(data.queries):
+    for row, query in enumerate(bar(data.queries, "lexical scores")):
         weights = query_vector(query, len(vectors), frequencies)
         scores[row] = [sum(w * v[t] for t, w in weights.items() if t in v) for v in vectors]
     return scores
@@ -202,6 +203,7 @@ def _rerank(query: Embedded, documents: Sequence[Any], ranked: Any, packed: bool
 
 def _late(data: Sample, queries: Embedded, documents: Embedded) -> dict[str, Any]:
     """What packing costs in quality, bytes and time."""
+    say("packed token vectors")
     began = time.process_time()
     packed = [pack(tokens, pool=True) for tokens in documents.tokens]
     seconds = (time.process_time() - began) / len(packed)
@@ -227,12 +229,14 @@ def _late(data: Sample, queries: Embedded, documents: Embedded) -> dict[str, Any
 def run() -> dict[str, Any]:
     """All figures; the FP32 model and the unpacked vectors are the baselines."""
     data = sample()
+    say("speed of INT8 and FP32")
     fp32, int8 = (OnnxBackend(MODEL, precision, 1) for precision in ("fp32", "int8"))
     speed = {tokens: (_speed(int8, tokens), _speed(fp32, tokens)) for tokens in (16, 256)}
     both = [
         (embedded(b, "queries", data.queries), embedded(b, "documents", data.documents))
         for b in (int8, fp32)
     ]
+    say("recall")
     (queries, documents), (_, full_documents) = both
     recall, baseline = (_recall(q.dense @ d.dense.T, data.gold) for q, d in both)
     cosines = (documents.dense * full_documents.dense).sum(axis=1)

@@ -21,6 +21,7 @@ from typing import Any
 
 import httpx
 
+from benchmarks._progress import say
 from rag_assets import fetch
 from rag_ingestion.chunking import ChunkSettings
 from rag_ingestion.embedder import Embedder
@@ -116,14 +117,16 @@ async def _measure(scratch: Path, url: str, database: Any) -> dict[str, Any]:
         embedding_url=url,
         vector_db_url=database.url,
         vector_db_credentials_file=database.credentials["rag_writer"],
-        ingest_lock_dir=scratch,
     )
     async with Embedder(url, retry_seconds=60) as embedder:
         texts = await _texts(embedder, folder, scratch)
         sample = texts[:: max(1, len(texts) // CEILING_CHUNKS)]
         await embedder.embed(await embedder.card(), sample[:64])
+        say("the embedder's ceiling")
         before = await _ceiling(embedder, sample, settings.embed_batch)
+        say(f"ingesting {DOCUMENTS} documents")
         report = await ingest(str(folder), TENANT, settings)
+        say("the ceiling again")
         after = await _ceiling(embedder, sample, settings.embed_batch)
     start = time.perf_counter()
     again = await ingest(str(folder), TENANT, settings)

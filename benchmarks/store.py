@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import psycopg
 
+from benchmarks._progress import bar, say
 from rag_store.base import (
     Chunk,
     Document,
@@ -76,7 +77,7 @@ def _embedded() -> tuple[list[str], list[str], Any, Any]:
     def embed(texts: list[str]) -> Any:
         order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
         out = np.zeros((len(texts), backend.dimension), np.float32)
-        for start in range(0, len(order), 64):
+        for start in bar(range(0, len(order), 64), "embedding passages"):
             rows = order[start : start + 64]
             batch = backend.encode([texts[n] for n in rows])
             out[rows] = [item.dense for item in backend.embed(batch, frozenset({"dense"}))]
@@ -98,7 +99,7 @@ async def _load(
     model = EmbeddingModel("all-minilm-l6-v2", "benchmark", vectors.shape[1])
     generation = await store.ensure_generation(tenant, model)
     start = time.perf_counter()
-    for first in range(0, len(texts), 100):
+    for first in bar(range(0, len(texts), 100), f"storing {tenant}"):
         key = f"d{first}"
         chunks = [
             EmbeddedChunk(Chunk(f"{key}#{n}", key, n, text, (), 0, len(text), 0), vector)
@@ -155,6 +156,7 @@ async def _pgvector(folder: Path) -> dict[str, Any]:
                     store, SMALL, passages[: SIZE // 200], vectors[: SIZE // 200]
                 )
                 figures["chunks_per_second"] = round(rate, 1)
+            say(f"PostgreSQL: building the {name} index")
             start = time.perf_counter()
             await store.optimize(LARGE, large)
             build = time.perf_counter() - start
@@ -185,6 +187,7 @@ async def _measured(store: VectorStore, tenant: str, queries: Any) -> dict[str, 
 def _edge(folder: Path, hnsw: HnswParameters, vectors: Any, queries: Any) -> dict[str, Any]:
     import qdrant_edge as q
 
+    say(f"Qdrant engine: building m={hnsw.m}")
     index = q.HnswIndexConfig(hnsw.m, hnsw.ef_construction, 100)
     params = q.EdgeVectorParams(vectors.shape[1], q.Distance.Cosine, hnsw_config=index)
     optimizers = q.EdgeOptimizersConfig(default_segment_number=1, indexing_threshold=1000)
