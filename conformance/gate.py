@@ -105,10 +105,15 @@ class Context(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault that must turn the gate red. `plant` is entered, the gate measured, then left."""
+    """A fault that must turn the gate red. `plant` is entered, the gate measured, then left.
+
+    Red is a measured value beyond its limit. Where the fault leaves nothing to measure,
+    `expected` is a regular expression that the gate's reason must match instead.
+    """
 
     description: str
     plant: Callable[[Context], AbstractContextManager[None]]
+    expected: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,8 +141,18 @@ class RunPlugin:
             self.run.interrupted = exitstatus != 0
         if session.config.option.collectonly:
             return
-        report.write(self.run)
+        self._report()
         session.exitstatus = self.run.exit_code
+
+    def _report(self) -> None:
+        """The report, then the verdict; without a report there is none, whatever was measured."""
+        try:
+            written = report.write(self.run)
+        except Exception as error:
+            told = f"conformance: the report in {self.run.settings.report} cannot be written: "
+            pytest.exit(f"{told}{type(error).__name__}: {error}", returncode=2)
+        status = Status.FAIL if self.run.exit_code else Status.PASS
+        self.run.progress.verdict(f"{written.verdict}. {written.headline} {written.page}", status)
 
 
 def _line(result: Result) -> str:

@@ -36,6 +36,9 @@ class Progress(Protocol):
     def finish(self, line: str, status: Status) -> None:
         """The running gate ended; `line` says how."""
 
+    def verdict(self, line: str, status: Status) -> None:
+        """The run as a whole; `line` says what and why."""
+
     def close(self) -> None:
         """The run is over."""
 
@@ -52,6 +55,10 @@ class Lines:
     def finish(self, line: str, status: Status) -> None:
         """Write the line."""
         print(f"{MARK[status]:<5} {line}", file=sys.stderr, flush=True)
+
+    def verdict(self, line: str, status: Status) -> None:
+        """Write the last line."""
+        print(f"\n{line}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Nothing to tidy."""
@@ -93,6 +100,10 @@ class Live:
             self.task = None
         mark = Text(f"{MARK[status]:<5} ", style=COLOUR[status])
         self.console.print(mark + Text(line), soft_wrap=True)
+
+    def verdict(self, line: str, status: Status) -> None:
+        """Write the last line, in the verdict's colour."""
+        self.console.print(Text(f"\n{line}", style=f"bold {COLOUR[status]}"), soft_wrap=True)
 
     def close(self) -> None:
         """Take the bar away."""

@@ -1,7 +1,7 @@
 """Proof that a gate can fail: its fault is planted, it turns red, the fault leaves, it is green."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from conformance.errors import GateTimeoutError
 from conformance.gate import Fault, ProbeError, Status
 from conformance.measure import interrupts_deferred, time_limit
 from conformance.plan import Planned
+from conformance.verdict import red
 
 if TYPE_CHECKING:
     from conformance.run import Run
@@ -27,9 +28,19 @@ class Proof:
     during: Status | None = None
     after: Status | None = None
     reason: str = ""
+    red: bool = False  # failed by what the fault does, not for want of data
 
     def __bool__(self) -> bool:
-        return (self.before, self.during, self.after) == (Status.PASS, Status.FAIL, Status.PASS)
+        return self.red and (self.before, self.after) == (Status.PASS, Status.PASS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one measurement of a proof said."""
+
+    status: Status | None
+    reason: str = ""
+    red: bool = False
 
 
 def prove(run: "Run", planned: Planned) -> list[Proof]:
@@ -55,44 +66,50 @@ def _proofs(run: "Run", planned: Planned) -> Iterator[Proof]:
 
 
 def _prove_one(run: "Run", planned: Planned, fault: Fault, number: int) -> Proof:
-    during, reason = _with_fault(run, planned, fault, number)
-    after, after_reason = _measure(run, planned, f"{number}-green/gate")
-    shown = f"with the fault: {reason}" if reason else ""
-    if after is not Status.PASS:
-        shown = "; ".join(filter(None, [shown, f"after it: {after_reason}"]))
-    return Proof(planned.id, fault.description, Status.PASS, during, after, shown)
+    during = _with_fault(run, planned, fault, number)
+    after = _measure(run, planned, f"{number}-green/gate")
+    told = [f"with the fault: {during.reason}" if during.reason else ""]
+    if during.status is Status.FAIL and not during.red:
+        told.append("no value crossed its limit, so this is not the fault seen")
+    if after.status is not Status.PASS:
+        told.append(f"after it: {after.reason}")
+    shown = "; ".join(filter(None, told))
+    return Proof(
+        planned.id, fault.description, Status.PASS, during.status, after.status, shown, during.red
+    )
 
 
-def _with_fault(
-    run: "Run", planned: Planned, fault: Fault, number: int
-) -> tuple[Status | None, str]:
-    folder = f"{number}-red/gate"
-    status: Status | None = None
-    reason = ""
+def _with_fault(run: "Run", planned: Planned, fault: Fault, number: int) -> _Seen:
+    seen = _Seen(None)
     try:
         with _planted(run, planned, fault, number):
-            status, reason = _measure(run, planned, folder)
+            seen = _measure(run, planned, f"{number}-red/gate", fault.expected)
     except (Exception, SystemExit, GateTimeoutError) as error:
         told = f"the fault broke: {type(error).__name__}: {error}"
-        return Status.ERROR, "; ".join(filter(None, [reason, told]))
-    return status, reason
+        return _Seen(Status.ERROR, "; ".join(filter(None, [seen.reason, told])))
+    return seen
 
 
 @contextmanager
 def _planted(run: "Run", planned: Planned, fault: Fault, number: int) -> Iterator[None]:
-    """The fault is in the system inside the block; only planting it has a time limit."""
-    with time_limit(run.slo.timeout_seconds):
-        manager = fault.plant(_context(run, planned, f"{number}-red/fault"))
-        manager.__enter__()
+    """The fault is in the system inside the block; only planting it has a time limit.
+
+    An interrupt while it is planted waits until leaving is certain to take it out again.
+    """
+    manager: AbstractContextManager[None] | None = None
     error: BaseException | None = None
     try:
+        with interrupts_deferred(), time_limit(run.slo.timeout_seconds):
+            manager = fault.plant(_context(run, planned, f"{number}-red/fault"))
+            manager.__enter__()
         yield
     except BaseException as raised:
         error = raised
         raise
     finally:
-        with interrupts_deferred():
-            manager.__exit__(type(error) if error else None, error, None)
+        if manager is not None:
+            with interrupts_deferred():
+                manager.__exit__(type(error) if error else None, error, None)
 
 
 def _context(run: "Run", planned: Planned, folder: str) -> RunContext:
@@ -100,8 +117,8 @@ def _context(run: "Run", planned: Planned, folder: str) -> RunContext:
     return run.context(planned.slo, f"proof/{planned.id}/{folder}", "prove", run.samples.fresh())
 
 
-def _measure(run: "Run", planned: Planned, folder: str) -> tuple[Status, str]:
+def _measure(run: "Run", planned: Planned, folder: str, expected: str = "") -> _Seen:
     if planned.gate is None or planned.slo is None:
         raise ProbeError("no gate to prove")
     result = run.judge(planned.slo, "prove")(planned.gate, _context(run, planned, folder))
-    return result.status, result.reason
+    return _Seen(result.status, result.reason, red(result, expected))

@@ -21,6 +21,7 @@ from conformance.targets.base import Target
 from conformance.verdict import Judgement, Result, Verdict, judge
 
 PRODUCTION = slo.FOLDER / "production.yaml"
+SAMPLES_OF = {"demo": "DEMO SAMPLE", "prove": "PROOF SAMPLE"}  # a profile's word in the verdict
 
 
 @dataclass(slots=True)
@@ -96,6 +97,15 @@ class Run:
         results = [*self.results.values()]
         results += [_bare(p, Status.ERROR, "was not reached") for p in missing]
         return judge(results)
+
+    @property
+    def verdict(self) -> str:
+        """GO, NO-GO, or what a GO rests on when that is less than everything: `PARTIAL GO`."""
+        if self.exit_code:
+            return str(Verdict.NO_GO)
+        part = "PARTIAL" if len(self.plan) < self.total else ""
+        sample = SAMPLES_OF.get(self.settings.profile, "")
+        return " ".join(filter(None, [part, sample, str(self.outcome.verdict)]))
 
     @property
     def unproven(self) -> list[str]:

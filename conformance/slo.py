@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from conformance.gate import Phase
 
 FOLDER = Path(__file__).with_name("slos")
 PROFILES = ("full", "demo", "prove")
+TIMEOUT_SECONDS = 900.0  # of a gate, where no file on the way says otherwise
 _KINDS = ("min", "max", "equals")
+_REASON = "smaller_because"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class GateSlo:
     required: bool = True
     not_applicable: str = ""
     reason: str = ""
+    smaller_because: str = ""  # why its samples are smaller than production's
     timeout_seconds: float | None = None
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     metrics: Mapping[str, Threshold] = field(default_factory=dict)
@@ -97,6 +100,7 @@ class Slo:
     parameters: Mapping[str, Mapping[str, Any]]
     samples: Mapping[str, Mapping[str, Mapping[str, Any]]]
     gates: Mapping[str, GateSlo]
+    sample_reasons: Mapping[str, str] = field(default_factory=dict)  # why one is smaller
 
     def profile(self, name: str) -> Profile:
         """The profile; raises `SloError` when the file does not declare it."""
@@ -144,6 +148,7 @@ def _gate(gate_id: str, phase: str, data: Mapping[str, Any]) -> GateSlo:
         Phase(phase),
         required=data["required"],
         reason=data.get("reason", ""),
+        smaller_because=data.get("smaller_because", ""),
         timeout_seconds=data.get("timeout_seconds"),
         parameters=data.get("parameters", {}),
         metrics={name: _threshold(name, metric) for name, metric in data["metrics"].items()},
@@ -178,33 +183,41 @@ def _profile(name: str, data: Mapping[str, Any]) -> Profile:
     return Profile(name, data.get("bound") == "point", float(data.get("n_min_share", 1.0)))
 
 
+def _without_reason(sample: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in sample.items() if k != _REASON}
+
+
 def _slo(document: marked_yaml.MarkedYaml) -> Slo:
     data = document.data
     return Slo(
         file=document.file,
         environment=data["environment"],
         digest=hashlib.sha256(document.file.read_bytes()).hexdigest(),
-        timeout_seconds=float(data.get("timeout_seconds", 900)),
+        timeout_seconds=float(data.get("timeout_seconds", TIMEOUT_SECONDS)),
         profiles={k: _profile(k, v) for k, v in data.get("profiles", {}).items()},
         parameters=data.get("parameters", {}),
-        samples=data.get("samples", {}),
+        samples={k: _without_reason(v) for k, v in data.get("samples", {}).items()},
         gates=_gates(document),
+        sample_reasons={k: v.get(_REASON, "") for k, v in data.get("samples", {}).items()},
     )
 
 
-def _merged(parent: Slo, child: Slo) -> Slo:
+def _merged(parent: Slo, child: Slo, declared: Mapping[str, Any]) -> Slo:
+    seconds = child.timeout_seconds if "timeout_seconds" in declared else parent.timeout_seconds
     return replace(
         child,
+        timeout_seconds=seconds,
         digest=hashlib.sha256((child.digest + parent.digest).encode()).hexdigest(),
         profiles={**parent.profiles, **child.profiles},
         parameters=child.parameters or parent.parameters,
         samples={**parent.samples, **child.samples},
         gates={**parent.gates, **child.gates},
+        sample_reasons={**parent.sample_reasons, **child.sample_reasons},
     )
 
 
 def load(file: Path, production: Path | None = None) -> Slo:
-    """Read and validate an SLO file, its relaxations against `production` when that is given.
+    """Read and validate an SLO file, against `production` what it relaxes when that is given.
 
     Raises `SloError` with file, line and path.
     """
@@ -212,56 +225,14 @@ def load(file: Path, production: Path | None = None) -> Slo:
     _validate(document)
     slo = _slo(document)
     if "inherits" in document.data:
-        slo = _merged(load(file.with_name(document.data["inherits"])), slo)
+        slo = _merged(load(file.with_name(document.data["inherits"])), slo, document.data)
     if "full" not in slo.profiles:
         raise document.error([], "profiles: full is missing")
     if production is not None and production.resolve() != file.resolve():
-        _check_relaxations(document, slo, load(production))
+        from conformance import relaxed  # it needs what is defined here
+
+        relaxed.check(document, slo, load(production))
     return slo
-
-
-def _check_relaxations(document: marked_yaml.MarkedYaml, slo: Slo, production: Slo) -> None:
-    for gate_id, theirs in production.gates.items():
-        path: list[str | int] = ["gates", str(theirs.phase), gate_id]
-        ours = slo.gates.get(gate_id)
-        if ours is None:
-            raise document.error(path, f"missing, but {production.file.name} has it")
-        if ours.phase is not theirs.phase:
-            raise document.error(["gates", str(ours.phase), gate_id], "in another phase there")
-        if not ours.not_applicable:
-            for message, where in _relaxations(ours, theirs):
-                raise document.error([*path, "metrics", *where], message)
-
-
-def _relaxations(ours: GateSlo, theirs: GateSlo) -> Iterator[tuple[str, list[str]]]:
-    for name, there in theirs.metrics.items():
-        here = ours.metrics.get(name)
-        if here is None:
-            yield f"{name} is missing, but production judges it", []
-        elif message := _relaxation(here, there):
-            yield message, [name]
-    for name, here in ours.metrics.items():
-        if here.production and name not in theirs.metrics:
-            yield "names a production number, but production has no such metric", [name]
-
-
-def _relaxation(here: Threshold, there: Threshold) -> str:
-    if here.production and here.production != there.limit:
-        return f"production is {there.limit} in its own file, not {here.production}"
-    if not _weaker(here, there):
-        return "is not relaxed, so it needs no production number" if here.production else ""
-    if not here.production:
-        return f"weaker than production ({there.limit}, {there.bound}): needs production and reason"
-    if seconds(here.unit) or here.relaxed_because == "cpu":
-        return ""
-    return "only a metric in seconds, or one with `relaxed_because: cpu`, may be relaxed"
-
-
-def _weaker(here: Threshold, there: Threshold) -> bool:
-    if here.limit.kind != there.limit.kind or there.limit.kind == "equals":
-        return here.limit != there.limit
-    kept = here.limit == there.limit or there.limit.holds(here.limit.value)
-    return not kept or (there.bound != "point" and here.bound == "point")
 
 
 def seconds(unit: str) -> bool:

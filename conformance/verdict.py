@@ -1,6 +1,7 @@
 """Judging: a measurement against a written number. Missing data is a failure, never a pass."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -24,6 +25,7 @@ class Check:
     n_min: int
     bound: str
     problem: str = ""
+    crossed: bool = False  # the problem is the measured value, not what is missing around it
 
     @property
     def judged(self) -> bool:
@@ -88,6 +90,20 @@ def _problem(measured: Measurement, threshold: Threshold, bound: str, n_min: int
     return ""
 
 
+def _crossed(measured: Measurement, threshold: Threshold, bound: str, n_min: int) -> bool:
+    """Whether what is compared breaks the limit, on a sample that is large enough to say so.
+
+    An infinite value does: a request that never ended is slower than any limit.
+    """
+    if not isinstance(measured.n, Integral) or measured.n < n_min:
+        return False
+    if not _same_unit(measured.unit, threshold.unit):
+        return False
+    compared = {"point": measured.value, "low": measured.low, "high": measured.high}[bound]
+    number = isinstance(compared, int | float) and not math.isnan(compared)
+    return number and not threshold.limit.holds(float(compared or 0))
+
+
 def _finite(value: Any) -> bool:
     try:
         return math.isfinite(value)
@@ -104,7 +120,8 @@ def _check(threshold: Threshold, measured: Measurement | None, profile: Profile)
     if measured is None:
         return Check(threshold.metric, None, threshold, n_min, bound, "was not measured")
     problem = _problem(measured, threshold, bound, n_min)
-    return Check(threshold.metric, measured, threshold, n_min, bound, problem)
+    crossed = _crossed(measured, threshold, bound, n_min)
+    return Check(threshold.metric, measured, threshold, n_min, bound, problem, crossed)
 
 
 def check(observation: Observation, slo: GateSlo, profile: Profile) -> list[Check]:
@@ -131,6 +148,18 @@ def status_of(checks: Iterable[Check]) -> Status:
 def reason_of(checks: Iterable[Check]) -> str:
     """What failed, in one line."""
     return "; ".join(f"{c.metric}: {c.problem}" for c in checks if c.problem)
+
+
+def red(result: Result, expected: str = "") -> bool:
+    """Whether the gate saw a fault: it failed, and by a value that breaks its limit.
+
+    A fault that hides the value instead declares in `expected` what the reason must match.
+    """
+    if result.status is not Status.FAIL:
+        return False
+    if expected:
+        return re.search(expected, result.reason) is not None
+    return any(c.crossed for c in result.checks if c.judged)
 
 
 def judge(results: Iterable[Result]) -> Judgement:

@@ -3,6 +3,7 @@ import os
 import signal
 import socket
 import stat
+import subprocess
 import sys
 import time
 
@@ -11,7 +12,7 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
-from ragctl import postgres
+from ragctl import postgres, schedule
 from ragctl.errors import RagctlError
 from ragctl.keys import Keys
 from ragctl.layout import Layout
@@ -86,6 +87,30 @@ def test_tenants_have_limits():
     known = {tenant.name: tenant for tenant in tenants()}
     assert known["conformance-limited"].api_keys == 2
     assert known["demo"].limit.requests_per_minute > 0
+
+
+def test_a_sync_is_of_every_tenant_with_documents(tmp_path):
+    for name in ("acme", "empty"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "stray.md").write_text("not a tenant's")
+    (tmp_path / "acme" / "a.md").write_text("text")
+    seen = []
+    schedule.sync(tmp_path, seen.append)
+    assert [command[1:] for command in seen] == [
+        ["-m", "rag_ingestion", str(tmp_path / "acme"), "--tenant", "acme"]
+    ]
+
+
+def test_the_schedule_ends_with_the_sync_that_is_under_way(tmp_path):
+    (tmp_path / "acme").mkdir()
+    (tmp_path / "acme" / "a.md").write_text("text")
+    slow = "import ragctl.schedule as s, subprocess, sys\ns.commands = lambda f: [['sleep', '60']]\ns.main()"
+    process = subprocess.Popen([sys.executable, "-c", slow, str(tmp_path), "1"])
+    until(lambda: psutil.Process(process.pid).children(), 20)
+    (sync,) = psutil.Process(process.pid).children()
+    process.terminate()
+    assert process.wait(10) == 0
+    assert not sync.is_running()
 
 
 def test_one_ragctl_at_a_time(layout):

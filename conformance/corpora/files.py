@@ -53,6 +53,11 @@ def _rows(file: Path, schema: str) -> Iterator[Row]:
 def _query(where: str, row: dict[str, Any], known: set[str]) -> LabelledQuery:
     if unknown := sorted(set(row["relevant"]) - known):
         raise CorpusError(f"{where}: relevant: no document {', '.join(unknown)}")
+    equivalent = {k: tuple(v) for k, v in row.get("equivalent", {}).items()}
+    if stray := sorted(equivalent.keys() - set(row["relevant"])):
+        raise CorpusError(f"{where}: equivalent: {', '.join(stray)} is not in relevant")
+    if unknown := sorted({name for names in equivalent.values() for name in names} - known):
+        raise CorpusError(f"{where}: equivalent: no document {', '.join(unknown)}")
     for pattern in row.get("forbidden_claims", []):
         try:
             re.compile(pattern)
@@ -67,15 +72,27 @@ def _query(where: str, row: dict[str, Any], known: set[str]) -> LabelledQuery:
         answer=row.get("answer", ""),
         facts=tuple(tuple(fact) for fact in row.get("facts", [])),
         forbidden_claims=tuple(row.get("forbidden_claims", [])),
+        equivalent=equivalent,
     )
+
+
+def _documents(file: Path) -> list[LabelledDocument]:
+    """The documents; one that repeats another's text is refused, as the ingestion would do."""
+    first: dict[str, str] = {}
+    documents = []
+    for where, row in _rows(file, "document.schema.json"):
+        document = LabelledDocument(row["id"], row.get("title", ""), row["text"])
+        if document.markdown in first:
+            same = first[document.markdown]
+            raise CorpusError(f"{where}: the same title and text as {same}: keep one, relabel")
+        first[document.markdown] = document.id
+        documents.append(document)
+    return documents
 
 
 def load(folder: Path) -> LabelledCorpus:
     """The corpus in `folder`; raises `CorpusError` with file and line."""
-    documents = [
-        LabelledDocument(row["id"], row.get("title", ""), row["text"])
-        for _, row in _rows(folder / DOCUMENTS, "document.schema.json")
-    ]
+    documents = _documents(folder / DOCUMENTS)
     known = {d.id for d in documents}
     queries = [_query(w, r, known) for w, r in _rows(folder / QUERIES, "query.schema.json")]
     return LabelledCorpus(folder.resolve().name, documents, queries)

@@ -111,15 +111,23 @@ def read(folder: Path, gold_file: Path = GOLD) -> LabelledCorpus:
 
 
 def _with_copies(query: LabelledQuery, near: Mapping[str, tuple[str, ...]]) -> LabelledQuery:
-    copies = dict.fromkeys(copy for name in query.relevant for copy in near[name])
-    return replace(query, equivalent=tuple(copies))
+    return replace(query, equivalent={name: near[name] for name in query.relevant if near[name]})
 
 
-def load() -> LabelledCorpus:
-    """Fetch the asset and read it."""
+def _fetched() -> Path:
     from rag_assets import AssetError, fetch
 
     try:
-        return read(fetch(ASSET))
+        return fetch(ASSET)
     except AssetError as error:
         raise CorpusError(f"{ASSET}: {error}") from error
+
+
+def documents() -> list[LabelledDocument]:
+    """Every document of the asset that has one text; raises `CorpusError`."""
+    return _documents(_fetched() / "corpus" / "documents.jsonl")
+
+
+def load() -> LabelledCorpus:
+    """Fetch the asset and read it; raises `CorpusError`."""
+    return read(_fetched())

@@ -3,8 +3,8 @@
 import hashlib
 import json
 import random
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
@@ -44,12 +44,23 @@ class LabelledQuery:
     answer: str = ""
     facts: tuple[tuple[str, ...], ...] = ()
     forbidden_claims: tuple[str, ...] = ()
-    equivalent: tuple[str, ...] = ()  # documents that say the same as a relevant one
+    # by a relevant document, those that say the same
+    equivalent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    @property
-    def right_doc_ids(self) -> frozenset[str]:
-        """Documents that are a right first result: the relevant ones and their near copies."""
-        return self.relevant_doc_ids | {f"{name}{SUFFIX}" for name in self.equivalent}
+    def newly_found(self, doc_ids: Iterable[str]) -> list[bool]:
+        """For each of the index's ids in order, whether it brings a relevant document not yet found.
+
+        A document that says the same as a relevant one stands for it, once. This is the one rule
+        by which every gate calls a result right.
+        """
+        left, found = dict.fromkeys(self.relevant), []
+        for doc_id in doc_ids:
+            name = doc_id.removesuffix(SUFFIX)
+            same = (r for r in left if name == r or name in self.equivalent.get(r, ()))
+            hit = name if name in left else next(same, None)
+            left.pop(hit or "", None)
+            found.append(hit is not None)
+        return found
 
     @property
     def relevant_doc_ids(self) -> frozenset[str]:

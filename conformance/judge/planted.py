@@ -36,6 +36,12 @@ def balanced_error(table: Mapping[str, Measurement]) -> Measurement:
     return Measurement(sum(errors) / 2, sum(m.n for m in table.values()))
 
 
+def false_accept(table: Mapping[str, Measurement]) -> Measurement:
+    """Mean share of planted faults that pass as supported, each kind alike."""
+    group = [m for kind, m in table.items() if kind not in SUPPORTED]
+    return Measurement(sum(1 - m.value for m in group) / len(group), sum(m.n for m in group))
+
+
 def labelled_rows(file: Path = LABELLED) -> list[dict[str, Any]]:
     """Hand-labelled claims: `doc_id`, `claim`, `supported`, `kind`."""
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]

@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from conformance.run import Run
@@ -20,12 +20,21 @@ def clear(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def write(run: "Run") -> Path:
-    """Write everything but JUnit's file, which pytest writes; returns the page."""
+class Written(NamedTuple):
+    """A report on disk: the verdict, the sentence that explains it, and the page."""
+
+    verdict: str
+    headline: str
+    page: Path
+
+
+def write(run: "Run") -> Written:
+    """Write everything but JUnit's file, which pytest wrote before, and seal it all."""
     from conformance.report import data, page, seal
 
     folder = run.settings.report
     record = data.record(run)
     written = [data.write(folder, record), page.write(folder, record, run.results)]
-    seal.seal(folder, written, run.settings.signing_key)
-    return written[-1]
+    junit = folder / "junit.xml"
+    seal.seal(folder, [*written, *([junit] if junit.is_file() else [])], run.settings.signing_key)
+    return Written(run.verdict, page.headline(record), written[-1])

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from conformance.gate import Status
 from conformance.jsonable import plain
 from conformance.report import machine
-from conformance.slo import Limit
-from conformance.verdict import Check, Result, Verdict
+from conformance.slo import GateSlo, Limit
+from conformance.verdict import Check, Result
 
 if TYPE_CHECKING:
     from conformance.run import Run
@@ -39,7 +39,7 @@ def _check(check: Check) -> dict[str, Any]:
     return data
 
 
-def _gate(result: Result) -> dict[str, Any]:
+def _gate(result: Result, slo: GateSlo | None) -> dict[str, Any]:
     return {
         "id": result.id,
         "phase": str(result.phase),
@@ -48,6 +48,7 @@ def _gate(result: Result) -> dict[str, Any]:
         "required": result.required,
         "status": str(result.status),
         "reason": result.reason,
+        "smaller_because": slo.smaller_because if slo else "",
         "seconds": round(result.seconds, 3),
         "checks": [_check(c) for c in result.checks],
         "notes": list(result.notes),
@@ -65,13 +66,13 @@ def _counts(run: "Run") -> dict[str, int]:
 def record(run: "Run") -> dict[str, Any]:
     """The whole report as plain data."""
     outcome = run.outcome
-    verdict = Verdict.NO_GO if run.exit_code else outcome.verdict
     ended = datetime.now(UTC)
     data = {
         "schema": SCHEMA,
-        "verdict": str(verdict),
+        "verdict": run.verdict,
         "exit_code": run.exit_code,
         "complete": run.complete,
+        "partial": len(run.plan) < run.total,
         "interrupted": run.interrupted,
         "blockers": list(outcome.blockers),
         "unproven": run.unproven,
@@ -84,7 +85,7 @@ def record(run: "Run") -> dict[str, Any]:
         "machine": machine.machine(),
         "versions": machine.versions(),
         "counts": _counts(run),
-        "gates": [_gate(run.results[p.id]) for p in run.plan if p.id in run.results],
+        "gates": [_gate(run.results[p.id], p.slo) for p in run.plan if p.id in run.results],
         "proofs": [
             {**asdict(proof), "proven": bool(proof)}
             for proofs in run.proofs.values()

@@ -21,10 +21,13 @@ from conformance.targets import http
 from conformance.targets.base import Target
 from conformance.targets.processes import serving
 from conformance.targets.reconfigured import Started, reconfigured, started
+from rag_common.tenancy import HEADER
 
 Json = dict[str, Any]
 Reply = Callable[[list[str], str], list[Json]]
 Change = Callable[[str, Json], Json]
+Headers = dict[str, str]
+Sent = Callable[[str, Headers], Headers]
 READY_SECONDS = 120.0
 _SOURCE = re.compile(r"\[S(\d+)\]\s*(.*?)(?=\n\[S\d+\]|\n</sources>|\Z)", re.DOTALL)
 _NOT_FORWARDED = {"host", "content-length", "transfer-encoding", "connection", "content-encoding"}
@@ -91,15 +94,34 @@ async def _events(content: str) -> AsyncIterator[str]:
     yield "data: [DONE]\n\n"
 
 
+def as_it_is(path: str, passed: Any) -> Any:
+    """Changes nothing."""
+    return passed
+
+
 @contextmanager
-def answers_changed(target: Target, name: str, change: Change) -> Iterator[None]:
+def another_tenants_answers(target: Target, tenant: str) -> Iterator[None]:
+    """Inside the block retrieval makes every answer as if `tenant` had asked, whoever did."""
+
+    def sent(path: str, headers: Headers) -> Headers:
+        confused = {HEADER: target.tenant_token(tenant)} if path == "/v1/answer" else {}
+        return headers | confused
+
+    with answers_changed(target, "retrieval", as_it_is, sent):
+        yield
+
+
+@contextmanager
+def answers_changed(
+    target: Target, name: str, change: Change, sent: Sent = as_it_is
+) -> Iterator[None]:
     """Inside the block a proxy in front of program `name` passes its JSON through `change`."""
     url = str(getattr(target.description, f"{name}_url"))
     how, inner = started(target.processes.pid(name)), free_url()
     with (
         target.processes.stopped(name),
         _running(how, inner, BIND=inner.removeprefix("http://")),
-        serving(proxy(inner, change), url),
+        serving(proxy(inner, change, sent), url),
     ):
         yield
 
@@ -142,8 +164,8 @@ def _is_ready(session: httpx.Client) -> bool:
         return False
 
 
-def proxy(url: str, change: Change) -> Starlette:
-    """A reverse proxy of `url` that passes every JSON answer through `change`."""
+def proxy(url: str, change: Change, sent: Sent = as_it_is) -> Starlette:
+    """A reverse proxy of `url`: JSON answers pass through `change`, requests' headers through `sent`."""
     client = http.async_client(url, 120)
 
     async def forward(request: Request) -> Response:
@@ -152,7 +174,7 @@ def proxy(url: str, change: Change) -> Starlette:
             request.url.path,
             params=request.query_params,
             content=await request.body(),
-            headers=_kept(request.headers.items()),
+            headers=sent(request.url.path, _kept(request.headers.items())),
         )
         content = _changed(request, answer, change)
         return Response(content, answer.status_code, _kept(answer.headers.items()))

@@ -14,6 +14,23 @@ from rag_store.base import StoreAdmin, VectorStore
 
 
 @dataclass(frozen=True, slots=True)
+class Schedule:
+    """A source that the platform itself keeps in a tenant's index, every so many seconds."""
+
+    tenant: str
+    source: str
+    every_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """What the gateway allows a tenant: so many at once, and so many a minute."""
+
+    requests_per_minute: float
+    burst: int
+
+
+@dataclass(frozen=True, slots=True)
 class Description:
     """`target.json`, see docs/interfaces.md; paths are absolute."""
 
@@ -32,6 +49,8 @@ class Description:
     flag_log: Path | None = None
     access_log: Path | None = None
     supervisor: str = ""
+    schedule: Schedule | None = None
+    rate_limits: Mapping[str, RateLimit] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -108,6 +127,9 @@ class Target(Protocol):
     def tenant_token(self, tenant: str, user: str = "conformance", request_id: str = "") -> str:
         """A tenant token as the guard would mint it."""
 
+    def rate_limit(self, tenant: str) -> RateLimit:
+        """What the gateway is declared to allow the tenant."""
+
     def sql(self, login: str) -> psycopg.Connection[tuple[Any, ...]]:
         """An autocommit SQL connection as login `reader`, `writer` or `admin`."""
 
@@ -119,6 +141,12 @@ class Target(Protocol):
 
     def ingest(self, folder: Path, tenant: str, **environment: str) -> Mapping[str, Any]:
         """Run the real `rag-ingest` on `folder` and return its JSON summary."""
+
+    def schedule(self) -> Schedule:
+        """The declared schedule of the ingestion."""
+
+    def scheduled_document(self, name: str, text: str) -> AbstractContextManager[None]:
+        """Inside the block the scheduled source holds a document; nobody starts a sync."""
 
     def start_ingest(self, folder: Path, tenant: str) -> "subprocess.Popen[bytes]":
         """The real `rag-ingest` on `folder`, running; the caller ends it."""

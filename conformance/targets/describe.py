@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import jsonschema
 
 from conformance.errors import TargetError
-from conformance.targets.base import Description
+from conformance.targets.base import Description, RateLimit, Schedule
 
 CONNECT_SECONDS = 5.0
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "qdrant": 6333, "qdrants": 6333}
@@ -18,6 +18,12 @@ _PATHS = ("jwt_signing_key", "tenant_signing_key", "audit_dir", "flag_log", "acc
 _URLS = ("gateway_url", "retrieval_url", "embedding_url", "guard_url", "vector_db_url")
 _TEXT = {"type": "string", "minLength": 1}
 _FILES = {"type": "object", "additionalProperties": _TEXT}
+_POSITIVE = {"type": "number", "exclusiveMinimum": 0}
+_LIMIT = {
+    "type": "object",
+    "required": ["requests_per_minute", "burst"],
+    "properties": {"requests_per_minute": _POSITIVE, "burst": {"type": "integer", "minimum": 1}},
+}
 _SCHEMA = {
     "type": "object",
     "required": ["environment", *_URLS],
@@ -25,6 +31,12 @@ _SCHEMA = {
         **dict.fromkeys(("environment", "llm_url", "supervisor", *_URLS, *_PATHS), _TEXT),
         "credentials": _FILES,
         "api_keys": _FILES,
+        "schedule": {
+            "type": "object",
+            "required": ["tenant", "source", "every_seconds"],
+            "properties": {"tenant": _TEXT, "source": _TEXT, "every_seconds": _POSITIVE},
+        },
+        "rate_limits": {"type": "object", "additionalProperties": _LIMIT},
     },
 }
 
@@ -51,6 +63,11 @@ def _description(data: Mapping[str, Any], base: Path) -> Description:
     known |= {k: base / data[k] for k in _PATHS if k in data}
     for name in ("credentials", "api_keys"):
         known[name] = {k: base / v for k, v in data.get(name, {}).items()}
+    fields = ("requests_per_minute", "burst")
+    limits = data.get("rate_limits", {}).items()
+    known["rate_limits"] = {k: RateLimit(*(v[f] for f in fields)) for k, v in limits}
+    if told := data.get("schedule"):
+        known["schedule"] = Schedule(told["tenant"], told["source"], float(told["every_seconds"]))
     extra = {k: v for k, v in data.items() if k not in known}
     return Description(**known, extra=extra)
 

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ import psycopg
 from conformance.errors import TargetError
 from conformance.gate import ProbeError
 from conformance.targets import describe, http, logs, metrics
-from conformance.targets.base import Description
+from conformance.targets.base import Description, RateLimit, Schedule
 from conformance.targets.processes import SupervisorProcesses
-from rag_common.files import SecretFileError, read_credentials, read_secret
+from rag_common.files import SecretFileError, read_credentials, read_secret, write_atomic
 from rag_common.tenancy import HEADER, TenantClaims, TokenMinter
 from rag_store.base import StoreAdmin, VectorStore
 
@@ -132,6 +133,12 @@ class LocalTarget:
             raise ProbeError(f"the target has no credentials.{login}")
         return self.description.credentials[login]
 
+    def rate_limit(self, tenant: str) -> RateLimit:
+        """What the gateway is declared to allow the tenant."""
+        if tenant not in self.description.rate_limits:
+            raise ProbeError(f"the target declares no rate_limits.{tenant}")
+        return self.description.rate_limits[tenant]
+
     def sql(self, login: str) -> psycopg.Connection[tuple[Any, ...]]:
         """An autocommit SQL connection as login `reader`, `writer` or `admin`."""
         url = self.description.vector_db_url
@@ -168,6 +175,25 @@ class LocalTarget:
                 raise ProbeError(f"rag-ingest exited with {done.returncode}: {tail}")
             result: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
             return result
+
+    def schedule(self) -> Schedule:
+        """The declared schedule of the ingestion."""
+        if self.description.schedule is None:
+            raise ProbeError("the target declares no schedule: nothing keeps its index fresh")
+        return self.description.schedule
+
+    @contextmanager
+    def scheduled_document(self, name: str, text: str) -> Iterator[None]:
+        """Inside the block the scheduled source holds a document; nobody starts a sync."""
+        folder = Path(self.schedule().source)
+        if not folder.is_dir():
+            raise ProbeError(f"the scheduled source {folder} is no folder of this machine")
+        document = folder / name
+        try:
+            write_atomic(document, text.encode())
+            yield
+        finally:
+            document.unlink(missing_ok=True)
 
     def start_ingest(self, folder: Path, tenant: str) -> subprocess.Popen[bytes]:
         """The real `rag-ingest` on `folder`, running; the caller ends it."""

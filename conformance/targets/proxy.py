@@ -1,6 +1,7 @@
 """A reverse proxy in front of a service, for planting faults in what it answers."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
@@ -41,11 +42,12 @@ def proxied(url: str, change: Change) -> Iterator[str]:
 
 
 @contextmanager
-def slowed(url: str, *, seconds: float) -> Iterator[str]:
-    """The URL of a proxy of `url` that answers every POST `seconds` late."""
+def slowed(url: str, *, seconds: float, every: int = 1) -> Iterator[str]:
+    """The URL of a proxy of `url` that answers every POST, or one in `every`, `seconds` late."""
+    posts = itertools.count(1)
 
     async def late(request: Request, answer: httpx.Response) -> bytes:
-        if request.method == "POST":
+        if request.method == "POST" and next(posts) % every == 0:
             await asyncio.sleep(seconds)
         return answer.content
 

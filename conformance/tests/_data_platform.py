@@ -5,6 +5,7 @@ import base64
 import hashlib
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,7 @@ import jwt
 import numpy as np
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -26,9 +28,10 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
+from conformance.corpora.prepare import provision
 from conformance.targets import http
 from conformance.targets.answer_faults import free_url
-from conformance.targets.base import Description
+from conformance.targets.base import Description, Schedule
 from conformance.targets.local import LocalTarget
 from conformance.targets.processes import serving
 from conformance.targets.proxy import slowed
@@ -36,7 +39,18 @@ from rag_common.late_interaction import maxsim, pack, unpack
 from rag_common.tenancy import HEADER, InvalidTokenError, TokenVerifier
 from rag_ingestion.settings import Settings as IngestSettings
 from rag_ingestion.sync import ingest
-from rag_store.base import Chunk, Document, EmbeddedChunk, Hit, SearchMode, StoreError
+from rag_retrieval.hnsw_metric import read_hnsw
+from rag_retrieval.metrics import FAST, SLOW
+from rag_store import open_store
+from rag_store.base import (
+    Chunk,
+    Document,
+    EmbeddedChunk,
+    Hit,
+    HnswParameters,
+    SearchMode,
+    StoreError,
+)
 from rag_store.embedded import EmbeddedDatabase
 
 DIMENSION = 128
@@ -44,6 +58,7 @@ NAMES = ("alba", "brun", "cora", "dane", "egon", "faro", "gala", "hulm", "iver",
          "kolm", "luvo", "mero", "nilo", "orta")  # fmt: skip
 SYNONYMS = {f"{name[::-1]}x": name for name in NAMES}
 YEARS = (1970, 1985)
+SCHEDULED = "conformance-scheduled"
 KNOWN = {"query", "top_n", "mode", "rerank", "exact"}
 Intercept = Callable[[Request], Response | None]
 
@@ -142,10 +157,18 @@ class Retrieval:
         self.target = target
         self.settings = {"EMBEDDING_URL": target.description.embedding_url}
         self.intercept: Intercept = lambda request: None
+        self.answers_as = ""  # a tenant in whose name every answer is made
         self.believed = "nothing"  # a header that names the tenant to whoever sends it
         self.mute = False
+        self.registry = CollectorRegistry()
+        self.latency = Histogram(
+            "rag_retrieval_latency_seconds", "-", buckets=FAST + SLOW, registry=self.registry
+        )
+        self.store_latency = Histogram(
+            "rag_vectordb_query_latency_seconds", "-", buckets=FAST + SLOW, registry=self.registry
+        )
         self.clock_error_hours = 0.0
-        self.stores: dict[asyncio.AbstractEventLoop, Any] = {}
+        self.stores: dict[tuple[asyncio.AbstractEventLoop, str], Any] = {}
         self.clients: dict[tuple[asyncio.AbstractEventLoop, str], httpx.AsyncClient] = {}
 
     def app(self, tenant_of: Callable[[Request], str]) -> Starlette:
@@ -158,11 +181,15 @@ class Retrieval:
                 tenant = request.headers.get(self.believed) or tenant_of(request)
             except (InvalidTokenError, jwt.InvalidTokenError) as error:
                 return JSONResponse({"title": str(error)}, 401)
-            return await self._retrieve(tenant, await request.json())
+            body = await request.json()
+            if request.url.path == "/v1/answer":
+                return await self._answered(self.answers_as or tenant, body)
+            return await self._retrieve(tenant, body)
 
         return Starlette(
             routes=[
                 Route("/v1/retrieve", retrieve, methods=["POST"]),
+                Route("/v1/answer", retrieve, methods=["POST"]),
                 Route("/metrics", self._metrics),
             ]
         )
@@ -175,15 +202,28 @@ class Retrieval:
         try:
             mode = SearchMode(body.get("mode", "hybrid"))
             exact = body.get("exact", False)
-            hits = await self._open().search(
-                tenant, body["query"], vector, mode=mode, limit=20, exact=exact, with_late=True
-            )
+            with self.store_latency.time():
+                hits = await self._open().search(
+                    tenant, body["query"], vector, mode=mode, limit=20, exact=exact, with_late=True
+                )
         except StoreError as error:
             return JSONResponse({"title": str(error)}, 503)
         if body.get("rerank", True):
             scores = maxsim(tokens, [hit.late or b"" for hit in hits]) if hits else []
             hits = [hits[i] for i in np.argsort(-np.asarray(scores), kind="stable")]
-        return JSONResponse(_answer(hits[: body.get("top_n", 5)], time.perf_counter() - started))
+        seconds = time.perf_counter() - started
+        self.latency.observe(seconds)
+        return JSONResponse(_answer(hits[: body.get("top_n", 5)], seconds))
+
+    async def _answered(self, tenant: str, body: dict[str, Any]) -> Response:
+        """The first passage as the answer."""
+        if body.keys() != {"question"}:
+            return JSONResponse({"title": f"unknown: {body.keys()}"}, 400)
+        found = await self._retrieve(tenant, {"query": body["question"], "top_n": 1})
+        cited = json.loads(bytes(found.body)).get("results", [])
+        sentences = [{"text": c["text"], "citations": [c["chunk_id"]]} for c in cited]
+        told = {"status": "answered", "answer": "", "sentences": sentences, "citations": cited}
+        return JSONResponse(told, found.status_code)
 
     async def _embedded(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         body = {"model": "fake", "input": [text], "input_type": "query", "outputs": ["late"]}
@@ -198,28 +238,33 @@ class Retrieval:
         return self.clients[key]
 
     def _open(self) -> Any:
-        loop = asyncio.get_running_loop()
-        if loop not in self.stores:
-            self.stores[loop] = self.target.store("reader")
-        return self.stores[loop]
+        ef_search = self.settings.get("HNSW_EF_SEARCH", "128")
+        key = asyncio.get_running_loop(), ef_search
+        if key not in self.stores:
+            told, hnsw = self.target.description, HnswParameters(ef_search=int(ef_search))
+            self.stores[key] = open_store(told.vector_db_url, told.credentials["reader"], hnsw=hnsw)
+        return self.stores[key]
 
     async def _metrics(self, _: Request) -> Response:
-        store = self.target.store("reader")
-        try:
-            states = {name: await store.sync_state(name) for name in await store.tenants()}
-        finally:
-            await store.close()
+        store = self._open()
+        states = {name: await store.sync_state(name) for name in await store.tenants()}
+        searched = await read_hnsw(store)
         hours = {
             name: (time.time() - state.finished_at.timestamp()) / 3600 + self.clock_error_hours
             for name, state in states.items()
             if state and not self.mute
         }
         lines = (f'rag_index_staleness_hours{{tenant="{n}"}} {h}\n' for n, h in hours.items())
-        return PlainTextResponse("# TYPE rag_index_staleness_hours gauge\n" + "".join(lines))
+        used = (
+            f'rag_vectordb_hnsw_ef_search{{tenant="{n}"}} {p.ef_search}\n'
+            for n, p in searched.items()
+            if not self.mute
+        )
+        return PlainTextResponse("".join([*lines, *used]) + generate_latest(self.registry).decode())
 
     def close(self) -> None:
         """Close each store in the loop that opened it."""
-        for loop, store in self.stores.items():
+        for (loop, _), store in self.stores.items():
             asyncio.run_coroutine_threadsafe(store.close(), loop).result(10)
         for (loop, _), client in self.clients.items():
             asyncio.run_coroutine_threadsafe(client.aclose(), loop).result(10)
@@ -236,6 +281,7 @@ class DataTarget(LocalTarget):
     """The local target, but with `rag-ingest` run in this process unless it is to be killed."""
 
     slow_url = ""
+    processes: Any  # the schedule alone
 
     def ingest(self, folder: Path, tenant: str, **environment: str) -> dict[str, Any]:
         """The real ingestion, without a process of its own."""
@@ -244,7 +290,6 @@ class DataTarget(LocalTarget):
             embedding_url=self.description.embedding_url,
             vector_db_url=url,
             vector_db_credentials_file=file,
-            ingest_lock_dir=file.parent,
         )
         report = asyncio.run(ingest(str(folder), tenant, settings))
         return dict(json.loads(report.to_json()))
@@ -252,8 +297,47 @@ class DataTarget(LocalTarget):
     def ingest_environment(self) -> dict[str, str]:
         """A process that is to be killed must be slow enough for it."""
         slow = {"EMBEDDING_URL": self.slow_url, "EMBED_BATCH": "1", "EMBED_IN_FLIGHT": "1"}
-        lock = {"INGEST_LOCK_DIR": str(self.description.credentials["writer"].parent)}
-        return super().ingest_environment() | slow | lock
+        return super().ingest_environment() | slow
+
+
+class Scheduler:
+    """Stands for the supervised program `ingestion`: syncs the scheduled source until stopped."""
+
+    def __init__(self, target: DataTarget) -> None:
+        self.target, self.idle, self.ended = target, threading.Event(), threading.Event()
+        self.syncing = threading.Lock()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """The schedule is kept inside the block."""
+        schedule = self.target.schedule()
+        asyncio.run(provision(self.target, schedule.tenant))
+        self.target.ingest(Path(schedule.source), schedule.tenant)
+        thread = threading.Thread(target=self._sync, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self.ended.set()
+            thread.join(30)
+
+    def _sync(self) -> None:
+        schedule = self.target.schedule()
+        while not self.ended.wait(schedule.every_seconds):
+            with self.syncing:
+                if not self.idle.is_set():
+                    self.target.ingest(Path(schedule.source), schedule.tenant)
+
+    @contextmanager
+    def stopped(self, *names: str) -> Iterator[None]:
+        """No sync begins inside the block, and none is under way."""
+        assert names == ("ingestion",)
+        with self.syncing:
+            self.idle.set()
+        try:
+            yield
+        finally:
+            self.idle.clear()
 
 
 def _keys(folder: Path) -> tuple[Path, Path]:
@@ -279,6 +363,9 @@ class Platform:
 
     def __init__(self, database: EmbeddedDatabase, folder: Path) -> None:
         private, self.public = _keys(folder)
+        source = folder / "source"
+        source.mkdir()
+        (source / "about.md").write_text("# Schedule\n\nThis folder is synced.\n")
         files = {n: database.credentials[f"rag_{n}"] for n in ("reader", "writer", "admin")}
         self.description = Description(
             environment="local",
@@ -290,8 +377,10 @@ class Platform:
             credentials=files,
             jwt_signing_key=private,
             tenant_signing_key=private,
+            schedule=Schedule(SCHEDULED, str(source), 0.2),
         )
         self.target = DataTarget(self.description)
+        self.target.processes = Scheduler(self.target)
         self.embedding = Embedding()
         self.retrieval = Retrieval(self.target)
 
@@ -315,6 +404,7 @@ class Platform:
             stack.enter_context(serving(self.retrieval.app(self.by_token), told.retrieval_url))
             stack.enter_context(serving(self.retrieval.app(self.by_jwt), told.gateway_url))
             stack.callback(self.retrieval.close)
+            stack.enter_context(self.target.processes.running())
             slow = slowed(told.embedding_url, seconds=0.1)
             self.target.slow_url = stack.enter_context(slow)
             yield self
@@ -328,6 +418,15 @@ class Platform:
             yield
         finally:
             self.retrieval.settings = before
+
+    @contextmanager
+    def another_tenants_answers(self, target: Any, tenant: str) -> Iterator[None]:
+        """Stands for a proxy that swaps the tenant token of `/v1/answer`."""
+        self.retrieval.answers_as = tenant
+        try:
+            yield
+        finally:
+            self.retrieval.answers_as = ""
 
     @contextmanager
     def crowded(self, tenant: str, chunks: int) -> Iterator[None]:

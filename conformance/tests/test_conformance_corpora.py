@@ -50,12 +50,51 @@ def test_a_corpus_is_read(tmp_path):
         ([DOCUMENT], [{**QUERY, "relevant": []}], r"queries\.jsonl:1: \$\.relevant"),
         ([DOCUMENT], [{**QUERY, "answerable": False}], r"queries\.jsonl:1"),
         ([DOCUMENT], [{**QUERY, "forbidden_claims": ["("]}], "forbidden_claims"),
-        ([DOCUMENT], [{**QUERY, "facts": [[]]}], r"\$\.facts"),
+        ([DOCUMENT], [{**QUERY, "answer": "x", "facts": [[]]}], r"\$\.facts"),
+        ([DOCUMENT], [{**QUERY, "facts": [["x"]]}], "'answer' is a dependency of 'facts'"),
+        ([DOCUMENT], [{**QUERY, "answer": "x"}], "'facts' is a dependency of 'answer'"),
+        ([DOCUMENT], [{**QUERY, "answer": "x", "facts": []}], r"\$\.facts"),
+        ([DOCUMENT], [{**QUERY, "equivalent": {"z": ["a"]}}], "equivalent: z is not in relevant"),
+        ([DOCUMENT], [{**QUERY, "equivalent": {"a": ["z"]}}], "equivalent: no document z"),
+        (
+            [DOCUMENT, {**DOCUMENT, "id": "b"}],
+            [QUERY],
+            r"documents\.jsonl:2: the same title and text as a: keep one",
+        ),
     ],
 )
 def test_a_malformed_line_is_told(tmp_path, documents, queries, told):
     with pytest.raises(CorpusError, match=told):
         files.load(corpus_in(tmp_path, documents, queries))
+
+
+def test_what_says_the_same_stands_for_a_relevant_document_once():
+    query = model.LabelledQuery("q", "?", True, ("a", "b"), equivalent={"a": ("a2", "a3")})
+    found = query.newly_found(["x.md", "a2.md", "a.md", "a3.md", "b.md"])
+    assert found == [False, True, False, False, True]
+    assert query.newly_found(["a.md", "a2.md"]) == [True, False]
+    mutual = model.LabelledQuery("q", "?", True, ("a", "b"), equivalent={"a": ("b",), "b": ("a",)})
+    assert mutual.newly_found(["b.md", "a.md"]) == [True, True]
+    assert query.newly_found([""]) == [False]
+
+
+def test_an_own_corpus_names_what_says_the_same(tmp_path):
+    documents = [DOCUMENT, {"id": "b", "text": "The letter alpha."}]
+    queries = [{**QUERY, "equivalent": {"a": ["b"]}}]
+    loaded = files.load(corpus_in(tmp_path, documents, queries))
+    assert loaded.queries[0].newly_found(["b.md"]) == [True]
+
+
+def test_recall_and_the_right_first_result_follow_the_same_rule():
+    from conformance.gates.data._queries import Ranked
+    from conformance.gates.intelligence.relevance_score import Scored
+
+    query = model.LabelledQuery("q", "?", True, ("a",), equivalent={"a": ("copy",)})
+    for first, right in (("a.md", True), ("copy.md", True), ("other.md", False)):
+        ranked = Ranked(query, (first,), (), 0.1, {}, 0.5)
+        assert Scored(query, 0.5, first).right is right
+        assert ranked.recall == ranked.ndcg == float(right)
+        assert ranked.labelled_recall == float(first == "a.md")
 
 
 def test_a_missing_file_is_told(tmp_path):

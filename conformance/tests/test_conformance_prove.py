@@ -197,3 +197,70 @@ def test_an_interrupted_proof_mends_what_it_planted(suite, tmp_path, number):
     assert not (state / "broken").exists()
     assert suite.report["interrupted"]
     assert suite.report["verdict"] == "NO-GO"
+
+
+def numbers(value, n):
+    return f"""
+    STATE = Path(os.environ["PROOF_STATE"])
+
+    def measure(ctx):
+        broken = (STATE / "broken").exists()
+        return Observation({{"x": Measurement({value} if broken else 0.9, {n} if broken else 100)}})
+
+    @contextlib.contextmanager
+    def plant(ctx):
+        (STATE / "broken").touch()
+        yield
+        (STATE / "broken").unlink()
+    """
+
+
+@pytest.mark.parametrize(
+    ("value", "n", "fault", "proven"),
+    [
+        ("0.1", 100, "Fault('one', plant)", True),
+        ("0.1", 3, "Fault('one', plant)", False),
+        ("float('nan')", 100, "Fault('one', plant)", False),
+        ("0.1", 3, "Fault('one', plant, expected='x: n = 3')", True),
+        ("0.1", 100, "Fault('one', plant, expected='y: ')", False),
+    ],
+)
+def test_red_is_a_value_that_crosses_its_limit_or_the_reason_that_the_fault_declares(
+    suite, tmp_path, monkeypatch, value, n, fault, proven
+):
+    monkeypatch.setenv("PROOF_STATE", str(tmp_path))
+    suite.gate("alpha", numbers(value, n) + f"\n    FAULTS = [{fault}]\n")
+    suite.profiles["prove"] = {"bound": "point", "n_min_share": 1}
+    assert suite.run("--prove") == (0 if proven else 1)
+    assert proofs(suite) == [("pass", "fail", "pass", proven)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_a_fault_is_planted_takes_it_out_again(suite, tmp_path, number):
+    state = tmp_path / "state"
+    state.mkdir()
+    body = f"""
+    STATE = Path({str(state)!r})
+
+    class Plant:
+        def __enter__(self):
+            (STATE / "broken").touch()
+            os.kill(os.getpid(), {int(number)})
+            time.sleep(0.1)  # the signal is here, the fault not yet registered
+
+        def __exit__(self, *_):
+            (STATE / "broken").unlink()
+            (STATE / "mended").touch()
+
+    def measure(ctx):
+        return Observation({{"x": Measurement(0.9, 100)}})
+
+    FAULTS = [Fault("one", lambda ctx: Plant())]
+    """
+    suite.gate("alpha", body)
+    process = suite.spawn("--prove")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2, output
+    assert (state / "mended").exists()
+    assert not (state / "broken").exists()
+    assert suite.report["interrupted"]

@@ -28,6 +28,7 @@ FAULTS = [Fault("a fault <i>", lambda ctx: contextlib.nullcontext())]
 """
 SLO = {
     "required": True,
+    "smaller_because": "two cores <only>",
     "metrics": {
         "x": {"min": 0.85, "bound": "low", "n_min": 10},
         "latency": {"max": 20, "unit": "s", "production": {"max": 3}, "reason": "two CPU cores"},
@@ -56,6 +57,7 @@ def test_the_page_has_what_a_reader_needs(html):
         "0.87 to 0.93",
         "≤ 3 s",
         "two CPU cores",
+        "Smaller samples than production&#39;s: two cores &lt;only&gt;.".replace("&#39;", "'"),
         "2,000",
         "evidence/alpha/a%20%26%20b.txt",
         "no cluster here",

@@ -186,6 +186,39 @@ def test_a_gate_that_is_not_required_does_not_block(suite, green):
     assert suite.result("alpha")["status"] == "fail"
 
 
+def test_less_than_everything_is_no_plain_go_on_the_console_either(suite, green, capfd):
+    suite.gate("alpha", green)
+    suite.gate("beta", green)
+    for options, told in (
+        ((), "GO. 2 of 2 required gates passed on local."),
+        (("--phase", "data"), "GO. 2 of 2 required gates passed on local."),
+        (("--gate", "beta"), "PARTIAL GO. 1 of 1"),
+        (("--profile", "demo"), "DEMO SAMPLE GO. 2 of 2"),
+        (("--profile", "prove"), "PROOF SAMPLE GO. 2 of 2"),
+        (("--profile", "demo", "--gate", "beta"), "PARTIAL DEMO SAMPLE GO. 1 of 1"),
+    ):
+        assert suite.run(*options) == 0
+        assert f"\n{told}" in capfd.readouterr().err
+    suite.gate("alpha", value(value=0.1))
+    assert suite.run("--gate", "alpha") == 1
+    assert suite.report["verdict"] == "NO-GO"
+    assert "\nNO-GO. 0 of 1" in capfd.readouterr().err
+
+
+def test_a_report_that_cannot_be_written_is_2_whatever_was_measured(suite, tmp_path):
+    body = f"""
+    def measure(ctx):
+        Path({str(suite.report_folder / "report.json")!r}).mkdir()
+        return Observation({{"x": Measurement(0.9, 100)}})
+    """
+    suite.gate("alpha", body)
+    process = suite.spawn()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2, output
+    assert "cannot be written" in output
+    assert "Traceback" not in output
+
+
 def test_only_optional_gates_are_no_go(suite, green):
     optional = {"required": False, "reason": "information only", "metrics": {"x": {"min": 0}}}
     suite.gate("alpha", green, slo=optional)
@@ -200,7 +233,10 @@ def test_selection_measures_only_that_and_says_so(suite, green):
     assert suite.run("--gate", "beta") == 0
     assert [g["id"] for g in suite.report["gates"]] == ["beta"]
     assert not suite.report["complete"]
-    assert "Part of the gates" in (suite.report_folder / "report.html").read_text()
+    assert suite.report["verdict"] == "PARTIAL GO"
+    page = (suite.report_folder / "report.html").read_text()
+    assert "Part of the gates" in page
+    assert '<strong class="sample">PARTIAL GO</strong>' in page
     assert suite.run("--phase", "intelligence") == 0
     assert suite.run("--gate", "delta") == 2
 
@@ -230,6 +266,7 @@ def test_profiles_scale_samples_and_name_themselves(suite):
     suite.gate("alpha", body, slo=slo)
     assert suite.run("--profile", "demo") == 0
     assert not suite.report["complete"]
+    assert suite.report["verdict"] == "DEMO SAMPLE GO"
     assert "Demo sample" in (suite.report_folder / "report.html").read_text()
     assert suite.run() == 1
     assert "low bound was not measured" in suite.result("alpha")["reason"]
@@ -317,6 +354,7 @@ def test_junit_tells_failures_from_errors(suite, green):
     junit = (suite.report_folder / "junit.xml").read_text()
     assert 'errors="1" failures="1" skipped="1" tests="4"' in junit
     assert "no answer" in junit
+    assert "  junit.xml\n" in (suite.report_folder / "SHA256SUMS").read_text()
 
 
 @pytest.mark.parametrize(

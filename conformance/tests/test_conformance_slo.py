@@ -108,6 +108,17 @@ def test_a_child_takes_what_it_does_not_declare(tmp_path):
     assert loaded.digest != slo.load(tmp_path / "parent.yaml").digest
 
 
+def test_a_time_limit_is_inherited_unless_it_is_declared(tmp_path):
+    parent = {"timeout_seconds": 1800}
+    written(tmp_path, "parent.yaml", **parent)
+    child = tmp_path / "child.yaml"
+    child.write_text("environment: y\ninherits: parent.yaml\ngates: {}\n")
+    assert slo.load(child).timeout_seconds == 1800
+    child.write_text("environment: y\ninherits: parent.yaml\ntimeout_seconds: 5\ngates: {}\n")
+    assert slo.load(child).timeout_seconds == 5
+    assert slo.load(written(tmp_path)).timeout_seconds == slo.TIMEOUT_SECONDS
+
+
 def relaxed(tmp_path, here, there=METRIC, gate=None):
     production = written(tmp_path, "production.yaml", metric=there)
     return slo.load(written(tmp_path, metric=here, gate=gate), production)
@@ -141,13 +152,13 @@ def test_a_relaxation_must_be_declared_true_and_due_to_the_cpu(tmp_path, here, t
 
 
 def test_a_cpu_bound_metric_may_be_relaxed(tmp_path):
-    assert relaxed(tmp_path, {"min": 0.8, "relaxed_because": "cpu", **WHY})
+    assert relaxed(tmp_path, {"min": 0.8, "relaxed_because": "cpu", "n_min": 600, **WHY})
     slow = {"max": 9, "unit": "s", "production": {"max": 3}, "reason": "two CPU cores"}
     assert relaxed(tmp_path, slow, there={"max": 3, "unit": "s"})
 
 
 def test_a_stricter_number_needs_no_reason(tmp_path):
-    assert relaxed(tmp_path, {"min": 0.9, "bound": "low"})
+    assert relaxed(tmp_path, {"min": 0.9, "bound": "low", "n_min": 600})
 
 
 def test_a_gate_or_metric_of_production_cannot_be_dropped(tmp_path):
@@ -173,6 +184,51 @@ def test_a_production_number_for_no_metric_of_production_is_refused(tmp_path):
     metrics = {"x": METRIC, "y": {"min": 0, "production": {"min": 1}, "reason": "two CPU cores"}}
     with pytest.raises(SloError, match="no such metric"):
         relaxed(tmp_path, None, gate={"required": True, "metrics": metrics})
+
+
+N = {"min": 0.85, "bound": "low", "n_min": {"full": 600, "demo": 30}}
+
+
+@pytest.mark.parametrize(
+    ("here", "parameters", "told"),
+    [
+        (
+            {**N, "n_min": {"full": 599, "demo": 30}},
+            {},
+            r"n_min of x \(full\) is 599, production's is 600",
+        ),
+        ({**N, "n_min": {"full": 600, "demo": 29}}, {}, r"n_min of x \(demo\) is 29"),
+        (N, {"all": {"clients": 2}}, r"clients \(full\) is 2, production's is 50"),
+        (N, {"full": {"queries": 1000}, "demo": {"queries": 9}}, r"queries \(demo\) is 9"),
+    ],
+)
+def test_a_smaller_sample_than_productions_needs_its_reason(tmp_path, here, parameters, told):
+    profiles = {"full": {}, "demo": {"bound": "point", "n_min_share": 0.1}}
+    theirs = {"all": {"clients": 50, "seed": 9}, "full": {"queries": 1000}, "demo": {"queries": 10}}
+    entry = {"required": True, "metrics": {"x": N}, "parameters": theirs}
+    production = written(tmp_path, "production.yaml", gate=entry, profiles=profiles)
+    ours = {"required": True, "metrics": {"x": here}, "parameters": parameters}
+    with pytest.raises(SloError, match=told):
+        slo.load(written(tmp_path, gate=ours, profiles=profiles), production)
+    ours["smaller_because"] = "two CPU cores are slow"
+    loaded = slo.load(written(tmp_path, gate=ours, profiles=profiles), production)
+    assert loaded.gates["alpha"].smaller_because == "two CPU cores are slow"
+
+
+def test_a_smaller_shared_sample_needs_its_reason_and_a_reason_needs_a_smaller_sample(tmp_path):
+    production = written(tmp_path, "production.yaml", samples={"a": {"full": {"queries": 10}}})
+    ours = {"full": {"queries": 9}}
+    with pytest.raises(SloError, match=r"samples\.a: queries \(full\) is 9"):
+        slo.load(written(tmp_path, samples={"a": ours}), production)
+    reasoned = {"smaller_because": "two CPU cores are slow", **ours}
+    loaded = slo.load(written(tmp_path, samples={"a": reasoned}), production)
+    assert loaded.samples == {"a": ours}
+    reasoned["full"] = {"queries": 10}
+    with pytest.raises(SloError, match="nothing is smaller"):
+        slo.load(written(tmp_path, samples={"a": reasoned}), production)
+    gate = {"required": True, "metrics": {"x": METRIC}, "smaller_because": "two CPU cores are slow"}
+    with pytest.raises(SloError, match="nothing is smaller"):
+        slo.load(written(tmp_path, gate=gate), production)
 
 
 def test_profiles_scale_n_unless_it_is_written():

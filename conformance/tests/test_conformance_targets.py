@@ -174,6 +174,10 @@ def test_metrics_are_flat(target):
         ({}, lambda t: t.flagged(), "No such file"),
         ({}, lambda t: t.access_records(), "names no access log"),
         ({}, lambda t: t.audit_records(), "no such folder"),
+        ({}, lambda t: t.schedule(), "declares no schedule"),
+        ({}, lambda t: t.rate_limit("acme"), r"no rate_limits\.acme"),
+        ({"schedule": {"tenant": "acme"}}, None, "schedule"),
+        ({"rate_limits": {"acme": {"burst": 0}}}, None, "rate_limits"),
         ({}, lambda t: t.processes.names(), "names no supervisor"),
         ({"supervisor": "http://127.0.0.1:1"}, None, "cannot be reached"),
         ({"retrieval_url": "http://127.0.0.1:1"}, None, "retrieval_url"),
@@ -184,6 +188,17 @@ def test_metrics_are_flat(target):
 def test_what_is_missing_is_told(load, changes, call, told):
     with pytest.raises((ProbeError, TargetError), match=told):
         call(load(**changes))
+
+
+def test_a_scheduled_document_is_there_inside_the_block(load, tmp_path):
+    schedule = {"tenant": "acme", "source": str(tmp_path / "source"), "every_seconds": 30}
+    target = load(schedule=schedule)
+    with pytest.raises(ProbeError, match="no folder"), target.scheduled_document("a.md", "x"):
+        pass
+    (tmp_path / "source").mkdir()
+    with target.scheduled_document("a.md", "text"):
+        assert (tmp_path / "source" / "a.md").read_text() == "text"
+    assert not list((tmp_path / "source").iterdir())
 
 
 def test_sql_needs_postgresql(load, echo):

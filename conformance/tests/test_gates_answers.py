@@ -1,6 +1,7 @@
 """The answer gates against a small platform that is right, and one with each fault."""
 
 import json
+import math
 import threading
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -20,6 +21,8 @@ from conformance.gates.intelligence import (
     relevance_score,
 )
 from conformance.gates.intelligence._scores import fact_recall, token_f1
+from conformance.judge.pairs import LabelledPair
+from conformance.probes import live
 from conformance.probes.audit import Seen, Trail
 from conformance.stats import share
 from conformance.targets import answer_faults as faults
@@ -56,6 +59,10 @@ QUERIES = [
     for i, name in enumerate(NAMES[:4])
 ]  # fmt: skip
 CORPUS = LabelledCorpus("pumps", DOCUMENTS, QUERIES)
+PAIRS = [
+    LabelledPair("The Alba pump weighs 31 kg.", "The Alba pump weighs 31 kg.", True, "free"),
+    LabelledPair("The Alba pump weighs 99 kg.", "The Alba pump weighs 31 kg.", False, "free"),
+]
 PARAMETERS = {
     "seed": 1, "answerable": 10, "unanswerable": 5, "traps": 4, "clients": 2,
     "judge_documents": 40, "queries": 10, "distinct": 5, "exponent": 1.1, "fault_delay": 1,
@@ -69,6 +76,8 @@ class Platform:
     def __init__(self):
         self.records, self.cache, self.flags = [], set(), []
         self.counts = {"hit": 0, "miss": 0}
+        self.windows = {name: [] for name in ("relevance", "grounded")}
+        self.answers, self.gauges, self.refusal = 0, {}, "Audit unavailable"
         self.down, self.unwritable, self.muted, self.dead = set(), False, False, False
         self.number, self.lock = 0, threading.Lock()
         self.change = lambda path, body: body
@@ -89,7 +98,8 @@ class Platform:
         self.number += 1
         name = f"r{self.number}"
         if self.unwritable:
-            return httpx.Response(503, json={"title": "Audit unavailable"})
+            kind = {"content-type": "application/problem+json"}
+            return httpx.Response(503, json={"title": self.refusal}, headers=kind)
         hit = query in self.cache and "valkey" not in self.down
         self.counts["hit" if hit else "miss"] += 1
         self.cache.add(query)
@@ -100,11 +110,20 @@ class Platform:
         results = [_result(d) for d in found] or [_result(DOCUMENTS[0])]
         told = self._told(path, query, name, found, results, hit)
         status = told.get("status", "ok")
+        self._observe(path, told)
         self._audit(name, path, query, status, told, results)
         told = self.change(path, told)
         if body.get("stream"):
             return httpx.Response(200, text=f"event: done\ndata: {json.dumps(told)}\n\n")
         return httpx.Response(200, json=told)
+
+    def _observe(self, path, told):
+        if path == "/v1/retrieve":
+            self.windows["relevance"].append(told["relevance"])
+        else:
+            self.answers += 1
+            if told.get("decline_reason") != "not_answerable":
+                self.windows["grounded"].append(float(told["status"] == "answered"))
 
     def _told(self, path, query, name, found, results, hit):
         if path == "/v1/retrieve":
@@ -112,7 +131,9 @@ class Platform:
             return {"request_id": name, "results": results, "relevance": sure, "cache_hit": hit}
         common = {"request_id": name, "model": "m", "prompt_version": "p"}
         if not found or "price" in query:
-            return common | {"status": "declined", "answer": "", "sentences": [], "citations": []}
+            reason = "model_declined" if found else "not_answerable"
+            none = {"answer": "", "sentences": [], "citations": []}
+            return common | none | {"status": "declined", "decline_reason": reason}
         text = found[0].text.split(" and ")[0] + "."
         text = self.text_of(found[0]) if self.text_of else text
         sentence = {"text": text, "citations": [results[0]["chunk_id"]], "support": 1.0}
@@ -136,15 +157,17 @@ class Platform:
         total = sum(self.counts.values())
         values = {f'rag_embedding_cache_total{{result="{k}"}}': v for k, v in self.counts.items()}
         ratio = self.counts["hit"] / total if total else 0.0
-        live = {"rag_grounded_response_ratio": 1.0, "rag_grounded_response_ratio_observations": 9.0}
-        return (
-            values
-            | live
-            | {
-                "rag_embedding_cache_hit_ratio": ratio,
-                "rag_embedding_cache_hit_ratio_observations": float(total),
-            }
-        )
+        names = {"relevance": "rag_retrieval_relevance_score_avg",
+                 "grounded": "rag_grounded_response_ratio"}  # fmt: skip
+        for key, name in names.items():
+            seen = self.windows[key]
+            values[name] = sum(seen) / len(seen) if seen else 0.0
+            values[f"{name}_observations"] = float(len(seen))
+        for bound in ("1.0", "60.0", "+Inf"):
+            values[f'rag_answer_latency_seconds_bucket{{le="{bound}"}}'] = float(self.answers)
+        values["rag_embedding_cache_hit_ratio"] = ratio
+        values["rag_embedding_cache_hit_ratio_observations"] = float(total)
+        return values | self.gauges
 
 
 def _result(document):
@@ -209,6 +232,9 @@ def platform(monkeypatch):
     for module in modules:
         monkeypatch.setattr(module, "prepared", lambda context: ready)
     monkeypatch.setattr(audit_trail, "_SETTLE_SECONDS", 0)
+    pages = SimpleNamespace(documents=lambda: DOCUMENTS)
+    monkeypatch.setattr(grounded_responses, "fitz_gov", pages)
+    monkeypatch.setattr(grounded_responses.planted, "labelled_pairs", lambda documents: PAIRS)
     return Platform()
 
 
@@ -268,8 +294,13 @@ def test_latency_times_answers_and_punishes_failures(platform, context):
 
 def test_supported_answers_are_grounded(context):
     found = values(grounded_responses.measure(context))
-    assert found["grounded_share"] == found["declined_share"] == found["live_ratio"] == 1.0
+    assert found["grounded_share"] == found["declined_share"] == 1.0
+    assert found["live_ratio"] == pytest.approx(10 / 14)  # the model declined the traps
+    assert found["live_gap"] == 0.0
     assert found["judge_error"] < 0.3
+    assert found["judge_false_accept"] < 0.3
+    assert found["judge_error_hand_labelled"] == 0.0
+    assert found["judge_false_accept_hand_labelled"] == 0.0
     assert "judge_accuracy_number" in found
 
 
@@ -325,18 +356,84 @@ def test_a_metric_that_lies_is_seen(platform, context):
     assert found["gauge_gap"] > 0.1
 
 
-def test_a_gauge_that_forgot_old_hits_is_no_lie():
-    before = {embedding_cache.LIVE_METRIC: 1.0, f"{embedding_cache.LIVE_METRIC}_observations": 10.0}
-    after = {embedding_cache.LIVE_METRIC: 0.5, f"{embedding_cache.LIVE_METRIC}_observations": 10.0}
-    assert embedding_cache.gauge_gap(before, after, share(5, 10)).value == 0.0
-    assert embedding_cache.gauge_gap(before, after, share(2, 10)).value > 0
+def gauge(mean, count, name="g"):
+    return {name: mean, f"{name}_observations": float(count)}
+
+
+def test_a_gauge_that_forgot_old_values_is_no_lie():
+    before, after = gauge(1.0, 10), gauge(0.5, 10)
+    assert live.window_gap(before, after, "g", [1.0] * 5 + [0.0] * 5).value == 0.0
+    assert live.window_gap(before, after, "g", [1.0] * 2 + [0.0] * 8).value > 0
+
+
+def test_a_window_shorter_than_the_sample_holds_its_end():
+    own = [0.0] * 90 + [1.0] * 10
+    assert live.window_gap(gauge(0.3, 50), gauge(1.0, 10), "g", own).value == 0.0
+    assert live.window_gap(gauge(0.3, 50), gauge(0.1, 10), "g", own).value == pytest.approx(0.9)
+
+
+def test_what_others_did_is_known_within_bounds_only():
+    before, after = gauge(0.0, 0), gauge(0.6, 10)
+    assert live.window_gap(before, after, "g", [0.5] * 8).value > 0
+    assert live.window_gap(before, after, "g", [0.5] * 8, others=2).value == 0.0
+    assert live.window_gap(before, gauge(0.9, 10), "g", [0.5] * 8, others=2).value > 0
+
+
+def histogram(*counts):
+    bounds = ("0.1", "0.5", "+Inf")
+    return {f'h_bucket{{le="{b}"}}': float(c) for b, c in zip(bounds, counts, strict=True)}
+
+
+def test_a_histogram_agrees_within_its_bucket_or_by_how_much_not():
+    before = histogram(5, 5, 5)
+    gap = lambda after, seconds: live.latency_gap(before, after, "h", seconds).value  # noqa: E731
+    assert gap(histogram(5, 15, 15), [0.3] * 10) == 0.0
+    assert gap(histogram(15, 15, 15), [0.3] * 10) == pytest.approx(0.2)
+    assert gap(histogram(5, 5, 15), [0.3] * 10) == pytest.approx(0.2)
+    assert gap(histogram(5, 14, 14), [0.3] * 10) == math.inf  # one was not counted
+    with pytest.raises(ProbeError, match="h is not exported"):
+        live.latency_gap({}, {"h_count": 1.0}, "h", [0.3])
+
+
+@pytest.mark.parametrize(
+    ("measure", "gauges"),
+    [
+        (relevance_score.measure, {"rag_retrieval_relevance_score_avg": 0.2}),
+        (grounded_responses.measure, {"rag_grounded_response_ratio": 1.0}),
+        (answer_latency.measure, {'rag_answer_latency_seconds_bucket{le="1.0"}': 0.0}),
+    ],
+)
+def test_an_exported_metric_that_disagrees_with_what_was_measured_is_seen(
+    platform, context, measure, gauges
+):
+    assert values(measure(context))["live_gap"] == 0.0
+    platform.gauges, context.samples = gauges, {}
+    assert values(measure(context))["live_gap"] > 0.05
+
+
+def test_an_exported_metric_that_is_missing_is_an_error(platform, context):
+    platform.metrics = lambda service: {}
+    context.target.metrics = platform.metrics
+    for gate in (relevance_score, grounded_responses, answer_latency):
+        with pytest.raises(ProbeError, match="is not exported"):
+            gate.measure(context)
+
+
+def test_a_judge_that_accepts_everything_is_measured_as_such(context, monkeypatch):
+    lenient = SimpleNamespace(supports=lambda claim, source: True, supported=lambda c, s: True)
+    monkeypatch.setattr(grounded_responses, "_load", lambda: lenient)
+    found = values(grounded_responses.measure(context))
+    assert found["judge_false_accept"] == found["judge_false_accept_hand_labelled"] == 1.0
+    assert found["judge_error_hand_labelled"] == 0.5
 
 
 def test_missing_metrics_are_errors():
     with pytest.raises(ProbeError, match="did not move"):
         embedding_cache.metric_gap({}, {}, share(1, 2))
     with pytest.raises(ProbeError, match="not exported"):
-        embedding_cache.gauge_gap({}, {}, share(1, 2))
+        live.window_gap({}, {}, "x", [1.0])
+    with pytest.raises(ProbeError, match="rests on no observation"):
+        live.window_gap({}, gauge(0.0, 0), "g", [1.0])
 
 
 def test_a_zipf_replay_repeats_and_is_reproducible():
@@ -373,6 +470,26 @@ def killable(platform, monkeypatch):
 def test_a_complete_trail(killable, context):
     found = values(audit_trail.measure(context))
     assert found == {"complete_share": 1.0, "refused_share": 1.0, "lost": 0.0, "unrequested": 0.0}
+
+
+def test_another_503_is_no_refusal_for_the_audit(killable, context):
+    killable.refusal = "embedder unavailable"
+    assert values(audit_trail.measure(context))["refused_share"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "title", "refused"),
+    [
+        (503, "application/problem+json", "Audit unavailable", True),
+        (503, "application/problem+json", "Overloaded", False),
+        (503, "application/json", "Audit unavailable", False),
+        (500, "application/problem+json", "Audit unavailable", False),
+    ],
+)
+def test_the_audits_own_refusal(status, kind, title, refused):
+    response = httpx.Response(status, json={"title": title}, headers={"content-type": kind})
+    assert audit_trail._for_the_audit(response) is refused
+    assert not audit_trail._for_the_audit(httpx.Response(503, text="upstream connect error"))
 
 
 def test_lost_records_are_seen_and_nothing_is_killed(platform, context):
@@ -509,4 +626,25 @@ def test_the_proxy_changes_json_and_forwards_headers():
     with serving(Starlette(routes=[Route("/v1/retrieve", echo, methods=["POST"])]), url):
         client = TestClient(faults.proxy(url, faults.always_sure))
         body = client.post("/v1/retrieve", json={}, headers={"x-rag-tenant-token": "t"}).json()
+        swapped = TestClient(
+            faults.proxy(url, faults.as_it_is, lambda path, h: h | {"x-rag-tenant-token": path})
+        )
+        other = swapped.post("/v1/retrieve", json={}, headers={"x-rag-tenant-token": "t"}).json()
     assert body == {"relevance": 0.99, "token": "t"}
+    assert other["token"] == "/v1/retrieve"
+
+
+def test_only_answers_are_made_in_another_tenants_name(monkeypatch):
+    seen = []
+
+    @contextmanager
+    def changed(target, name, change, sent):
+        seen.append({path: sent(path, {"a": "b"}) for path in ("/v1/answer", "/v1/retrieve")})
+        yield
+
+    monkeypatch.setattr(faults, "answers_changed", changed)
+    target = SimpleNamespace(tenant_token=lambda tenant: f"token of {tenant}")
+    with faults.another_tenants_answers(target, "large"):
+        pass
+    swapped = {"a": "b", "x-rag-tenant-token": "token of large"}
+    assert seen == [{"/v1/answer": swapped, "/v1/retrieve": {"a": "b"}}]

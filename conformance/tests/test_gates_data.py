@@ -30,6 +30,7 @@ from conformance.gates.data import (
     _index,
     _queries,
     _vectors,
+    hnsw_parameters,
     index_freshness,
     ingestion_complete,
     retrieval_latency,
@@ -43,7 +44,7 @@ from conformance.targets.answer_faults import free_url
 from conformance.targets.processes import serving
 from conformance.targets.proxy import proxied, slowed
 from conformance.targets.reconfigured import reconfigured, started
-from conformance.tests._data_platform import Platform, write_corpus
+from conformance.tests._data_platform import SCHEDULED, Platform, write_corpus
 from rag_store.base import StoreError
 from rag_store.embedded import embedded_database
 from rag_store.pgvector.names import TenantNames
@@ -65,8 +66,8 @@ SIZES = {
     "retrieval-latency": {"queries": 6},
     "vectordb-latency": {"queries": 5},
     "ingestion-complete": {"documents": 8},
-    "index-freshness": {"scrape_seconds": 0},
-    "tenant-isolation": {"queries": 6},
+    "index-freshness": {"scrape_seconds": 1, "wait_seconds": 3},
+    "tenant-isolation": {"queries": 6, "answers": 3},
 }
 SAMPLES = {
     "corpus": {"documents": 1000, "small_share": 0.5},
@@ -109,7 +110,10 @@ def platform(database, tmp_path_factory):
         patch.setenv("RAG_CACHE_DIR", str(folder / "cache"))
         # Nothing here speaks TLS, and every client would read the machine's certificates anew.
         patch.setattr("ssl.SSLContext.load_verify_locations", lambda *_, **__: None)
-        patch.setattr(retrieval_latency, "reconfigured", made.reconfigured)
+        for module in (retrieval_latency, hnsw_parameters):
+            patch.setattr(module, "reconfigured", made.reconfigured)
+        swapped = SimpleNamespace(another_tenants_answers=made.another_tenants_answers)
+        patch.setattr(tenant_isolation, "faults", swapped)
         yield made
 
 
@@ -270,6 +274,44 @@ def test_results_that_are_empty_are_no_recall(bench, answering):
     assert "canary_found" in freshness.reason
 
 
+def test_a_sync_that_nobody_scheduled_does_not_make_the_index_fresh(bench):
+    """The gate must wait for the platform, not start the ingestion itself."""
+    with bench.platform.target.processes.stopped("ingestion"):
+        result = bench.judged("index-freshness")
+    assert result.status is Status.FAIL
+    assert "canary_found" in result.reason
+
+
+def test_a_target_without_a_schedule_is_an_error(bench, monkeypatch):
+    told = replace(bench.platform.target.description, schedule=None)
+    monkeypatch.setattr(bench.platform.target, "description", told)
+    result = bench.judged("index-freshness")
+    assert result.status is Status.ERROR
+    assert "declares no schedule" in result.reason
+
+
+def test_a_schedule_that_is_too_rare_is_red(bench, monkeypatch):
+    told = bench.platform.target.description
+    rare = replace(told.schedule, every_seconds=7200.0)
+    monkeypatch.setattr(bench.platform.target, "description", replace(told, schedule=rare))
+    assert "schedule_seconds" in bench.judged("index-freshness").reason
+
+
+def test_the_ef_search_of_the_running_service_is_judged_not_the_gates_own(bench):
+    with bench.platform.reconfigured(bench.platform.target, "retrieval", HNSW_EF_SEARCH="40"):
+        result = bench.judged("hnsw-parameters")
+    assert result.status is Status.FAIL
+    assert result.reason == "ef_search: value 40 is not = 128"
+
+
+def test_a_service_that_does_not_tell_its_ef_search_is_an_error(bench, monkeypatch):
+    monkeypatch.setattr(bench.platform.retrieval, "mute", True)
+    monkeypatch.setattr(hnsw_parameters, "SETTLE_SECONDS", 0)
+    result = bench.judged("hnsw-parameters")
+    assert result.status is Status.ERROR
+    assert "exports no rag_vectordb_hnsw_ef_search" in result.reason
+
+
 def test_an_empty_corpus_is_an_error(bench, tmp_path):
     for name in ("documents.jsonl", "queries.jsonl"):
         (tmp_path / name).write_text("")
@@ -342,18 +384,18 @@ def test_a_tenant_without_an_index_is_an_error(bench):
 def test_vectors_of_one_chunk_cannot_be_mixed_up(bench):
     context = bench.context("hybrid-gain")
     _index_of_one(bench.platform.target)
-    with _index.owner(context, index_freshness.SCRATCH) as connection:
-        generation = _index.active_generation(connection, index_freshness.SCRATCH)
-        chunks = TenantNames(index_freshness.SCRATCH).tables(generation)["chunk"]
+    with _index.owner(context, ingestion_complete.SCRATCH) as connection:
+        generation = _index.active_generation(connection, ingestion_complete.SCRATCH)
+        chunks = TenantNames(ingestion_complete.SCRATCH).tables(generation)["chunk"]
         with pytest.raises(ProbeError, match="no token vectors"):
             _index._mirror(connection, chunks)
 
 
 def _index_of_one(target):
-    asyncio.run(provision(target, index_freshness.SCRATCH))
+    asyncio.run(provision(target, ingestion_complete.SCRATCH))
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "one.md").write_text("# One\n\nThe only one.\n")
-        target.ingest(Path(folder), index_freshness.SCRATCH)
+        target.ingest(Path(folder), ingestion_complete.SCRATCH)
 
 
 def test_a_lock_that_cannot_be_had_is_told(bench, monkeypatch):
@@ -382,11 +424,11 @@ def test_a_metric_that_lies_is_red(bench, monkeypatch, hours):
     assert "metric_error_hours" in result.reason
 
 
-def test_a_sync_that_was_never_recorded_is_an_error(bench, monkeypatch):
+def test_a_sync_that_was_never_recorded_is_an_error(bench, unscheduled):
     context = bench.context("index-freshness")
     kept = asyncio.run(index_freshness._record(context, None))
-    with _index.owner(context) as connection:
-        table = TenantNames(TENANT).table("sync")
+    with _index.owner(context, SCHEDULED) as connection:
+        table = TenantNames(SCHEDULED).table("sync")
         connection.execute(sql.SQL("DELETE FROM {}").format(table))
     try:
         assert bench.judged("index-freshness").status is Status.ERROR
@@ -400,15 +442,22 @@ def test_a_sync_that_was_never_recorded_is_an_error(bench, monkeypatch):
         asyncio.run(_put_sync(bench.platform.target, kept))
 
 
+@pytest.fixture
+def unscheduled(bench):
+    """No sync mends what a test does to the record."""
+    with bench.platform.target.processes.stopped("ingestion"):
+        yield
+
+
 async def _put_sync(target, state):
     store = target.store("writer")
     try:
-        await store.record_sync(TENANT, state)
+        await store.record_sync(SCHEDULED, state)
     finally:
         await store.close()
 
 
-def test_the_stores_record_counts_when_the_metric_is_younger(bench, monkeypatch):
+def test_the_stores_record_counts_when_the_metric_is_younger(bench, monkeypatch, unscheduled):
     context = bench.context("index-freshness")
     kept = asyncio.run(index_freshness._record(context, None))
     old = replace(kept, finished_at=datetime.now(UTC) - timedelta(hours=5))
@@ -429,11 +478,21 @@ def test_a_tenant_believed_from_a_header_is_a_leak(bench, monkeypatch):
     monkeypatch.setattr(bench.platform.retrieval, "believed", "x-tenant-id")
     result = bench.judged("tenant-isolation")
     assert result.status is Status.FAIL
-    assert {c.metric: c.measurement.value for c in result.checks}["leaks"] == 2
-    assert sorted(note.split(":")[0] for note in result.notes) == [
-        "leaked by gateway",
-        "leaked by retrieval",
+    assert {c.metric: c.measurement.value for c in result.checks}["leaks"] == 4
+    assert sorted(note.rpartition(" header")[0] for note in result.notes) == [
+        "leaked by gateway: /v1/answer",
+        "leaked by gateway: /v1/retrieve",
+        "leaked by retrieval: /v1/answer",
+        "leaked by retrieval: /v1/retrieve",
     ]
+
+
+def test_an_answer_from_another_tenants_index_is_a_leak(bench):
+    target = bench.platform.target
+    with bench.platform.another_tenants_answers(target, TENANT):
+        result = bench.judged("tenant-isolation")
+    assert result.status is Status.FAIL
+    assert "leaked by gateway: answer" in " ".join(result.notes)
 
 
 def test_a_leak_through_citations_is_one(bench):
@@ -443,6 +502,8 @@ def test_a_leak_through_citations_is_one(bench):
     cited = {"citations": [{"chunk_id": "c", "doc_id": foreign}]}
     assert tenant_isolation._foreign(httpx.Response(200, json=cited), both) == ["c"]
     assert tenant_isolation._foreign(httpx.Response(403, json=cited), both) == []
+    told = {"citations": [], "sentences": [{"citations": [f"{foreign}#0"]}]}
+    assert tenant_isolation._foreign(httpx.Response(200, json=told), both) == [f"{foreign}#0"]
 
 
 @pytest.mark.parametrize("status", [404, 429, 503])
@@ -620,6 +681,19 @@ def test_only_posts_are_slowed(echo, monkeypatch):
         assert waited == []
         assert httpx.post(f"{url}/echo", content=b"x").json()["body"] == "x"
     assert waited == [5]
+
+
+def test_one_post_in_so_many_is_slowed(echo, monkeypatch):
+    waited = []
+
+    async def sleep(seconds):
+        waited.append(seconds)
+
+    monkeypatch.setattr("conformance.targets.proxy.asyncio", SimpleNamespace(sleep=sleep))
+    with slowed(echo, seconds=5, every=4) as url:
+        for _ in range(9):
+            httpx.post(f"{url}/echo", content=b"x")
+    assert waited == [5, 5]
 
 
 # targets/reconfigured

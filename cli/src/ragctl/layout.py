@@ -54,6 +54,11 @@ class Layout:
         return self.root / "audit"
 
     @property
+    def sources(self) -> Path:
+        """A folder a tenant, which the platform itself keeps in the tenant's index."""
+        return self.root / "sources"
+
+    @property
     def pgdata(self) -> Path:
         """PostgreSQL's data."""
         return self.root / "pgdata"
@@ -85,7 +90,7 @@ class Layout:
 
     def make(self) -> None:
         """Create the folders, readable by their owner alone."""
-        for folder in (self.root, self.run, self.secrets, self.log, self.audit):
+        for folder in (self.root, self.run, self.secrets, self.log, self.audit, self.sources):
             folder.mkdir(parents=True, exist_ok=True)
             if folder.is_symlink() or folder.stat().st_uid != os.getuid():
                 raise RagctlError(

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import psycopg
@@ -28,9 +29,11 @@ from ragctl.programs import (
     EMBEDDING_MODEL,
     LLM_MODEL,
     NAMED_PORTS,
+    SYNC_SECONDS,
     Addresses,
     Program,
     data_programs,
+    ingestion_program,
     model_programs,
     service_programs,
 )
@@ -39,6 +42,7 @@ from ragctl.supervision import Supervisor, write_config
 from ragctl.tenants import Tenant, tenants
 
 _PATIENCE_SECONDS = 120
+SCHEDULED = "conformance-scheduled"  # the tenant by which the suite judges the schedule
 
 
 class AlreadyRunningError(RagctlError):
@@ -94,7 +98,8 @@ def _start(layout: Layout, supervisor: Supervisor) -> None:
     write_atomic(layout.root / "llm-warmup.json", json.dumps(prefix()).encode())
     envoy = _envoy_config(layout, keys, at, known)
     data, models = data_programs(at), model_programs(at)
-    services = service_programs(at, keys, envoy)
+    services = [*service_programs(at, keys, envoy), ingestion_program(at, keys)]
+    _scheduled_source(layout)
     write_config([*data, *models, *services], layout)
     supervisor.launch()
     with _progress() as progress:
@@ -103,6 +108,14 @@ def _start(layout: Layout, supervisor: Supervisor) -> None:
         await_ready(supervisor, models, progress)
         start(supervisor, services, progress)
     _write_target(layout, keys, at, known)
+
+
+def _scheduled_source(layout: Layout) -> None:
+    """One document that stays, so that the tenant always has an index."""
+    source = layout.sources / SCHEDULED
+    source.mkdir(exist_ok=True)
+    text = "# Schedule\n\nThis folder is synced into the index at a fixed interval.\n"
+    write_atomic(source / "about.md", text.encode())
 
 
 def _progress() -> Progress:
@@ -233,6 +246,12 @@ def _write_target(layout: Layout, keys: Keys, at: Addresses, known: list[Tenant]
             tenant.name: str(keys.api_key(tenant.name, 2))
             for tenant in known
             if tenant.api_keys > 1
+        },
+        "rate_limits": {tenant.name: asdict(tenant.limit) for tenant in known},
+        "schedule": {
+            "tenant": SCHEDULED,
+            "source": str(layout.sources / SCHEDULED),
+            "every_seconds": SYNC_SECONDS,
         },
         "jwt_signing_key": str(keys.jwt_signing_key()),
         "jwt_issuer": edge.JWT_ISSUER,

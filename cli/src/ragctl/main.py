@@ -1,4 +1,4 @@
-"""The command line: `ragctl up | down | status | ingest | ask | gates | demo`."""
+"""The command line: `ragctl up | down | status | ingest | ask | gates | demo | cluster`."""
 
 import signal
 import sys
@@ -7,11 +7,13 @@ from types import FrameType
 import click
 import psycopg
 
+from conformance.cluster.base import ClusterError
 from rag_assets import AssetError
 from rag_common.files import SecretFileError
 from rag_store.base import StoreError
 from ragctl.ask import ask as ask_gateway
 from ragctl.ask import show
+from ragctl.cluster import cluster
 from ragctl.console import done
 from ragctl.demo import demo as run_demo
 from ragctl.edge import EdgeConfigError
@@ -31,7 +33,15 @@ _TENANT = click.option(
     type=click.Choice([tenant.name for tenant in tenants()]),
     help="Whose documents.",
 )
-_EXPECTED = (AssetError, EdgeConfigError, StoreError, SecretFileError, psycopg.Error, OSError)
+_EXPECTED = (
+    AssetError,
+    ClusterError,
+    EdgeConfigError,
+    StoreError,
+    SecretFileError,
+    psycopg.Error,
+    OSError,
+)
 _PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 
@@ -56,6 +66,9 @@ def main() -> None:
     """A production RAG platform on this machine, and the gates that judge it."""
     for number in (signal.SIGTERM, signal.SIGHUP):  # whatever runs is stopped in order
         signal.signal(number, _interrupt)
+
+
+main.add_command(cluster)
 
 
 @main.command()

@@ -15,12 +15,13 @@ from ragctl.ports import HOST
 
 LLM_MODEL = "qwen2.5-coder-1.5b-instruct-q4_k_m"
 EMBEDDING_MODEL = "all-minilm-l6-v2"
+SYNC_SECONDS = 30  # production's CronJob syncs every 30 minutes
 NAMED_PORTS = ("gateway", "embedding", "llm", "retrieval")
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A supervised process. `ready` is a URL that answers 200, or the path of a socket."""
+    """A supervised process. `ready` is a URL that answers 200, a socket's path, or '' to ask nobody."""
 
     name: str
     command: tuple[str, ...]
@@ -102,6 +103,17 @@ def model_programs(at: Addresses) -> list[Program]:
         Program("embedding", _python("rag_embedding"), embedding, at.http("embedding") + "/readyz"),
         Program("llm", _python("rag_llm"), llm, at.http("llm") + "/health", expected_seconds=20),
     ]
+
+
+def ingestion_program(at: Addresses, keys: Keys) -> Program:
+    """The scheduled ingestion of what lies in the tenants' source folders."""
+    settings = {
+        "EMBEDDING_URL": at.http("embedding"),
+        "VECTOR_DB_URL": at.vector_db,
+        "VECTOR_DB_CREDENTIALS_FILE": str(keys.credentials("rag_writer")),
+    }
+    command = _python("ragctl.schedule", str(at.layout.sources), str(SYNC_SECONDS))
+    return Program("ingestion", command, settings)
 
 
 def service_programs(at: Addresses, keys: Keys, envoy_config: Path) -> list[Program]:

@@ -42,6 +42,8 @@ def is_ready(program: Program) -> bool:
         return _http_answers(program.ready)
     if program.ready.startswith("tcp:"):
         return _port_answers(program.ready.removeprefix("tcp:"))
+    if not program.ready:  # nothing listens: it is ready when it runs
+        return True
     return Path(program.ready).exists() and _socket_answers(program.ready)
 
 

@@ -7,13 +7,12 @@ import shlex
 import subprocess
 import sys
 import time
-import xmlrpc.client
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 import psutil
-from supervisor.xmlrpc import SupervisorTransport
 
+from conformance import supervisor
 from rag_common.files import write_atomic
 from ragctl.errors import RagctlError
 from ragctl.layout import Layout
@@ -83,15 +82,13 @@ class Supervisor:
 
     @property
     def _rpc(self) -> Any:
-        url = f"unix://{self.layout.supervisor_socket}"
-        transport = cast(xmlrpc.client.Transport, SupervisorTransport(None, None, url))
-        return xmlrpc.client.ServerProxy("http://localhost", transport=transport).supervisor
+        return supervisor.interface(str(self.layout.supervisor_socket))
 
     def is_running(self) -> bool:
         """Whether supervisord answers."""
         try:
             return bool(self._rpc.getState()["statename"] == _RUNNING)
-        except (OSError, xmlrpc.client.Error):
+        except supervisor.ERRORS:
             return False
 
     def launch(self) -> None:

@@ -35,15 +35,20 @@ class Ranked:
 
     @property
     def recall(self) -> float:
-        """Share of the query's relevant documents among the first `DEPTH`."""
+        """Share of the query's relevant documents found by the first `DEPTH`."""
+        return sum(self.query.newly_found(self.documents[:DEPTH])) / len(self.query.relevant)
+
+    @property
+    def labelled_recall(self) -> float:
+        """The same when only the labelled documents count, not those that say the same."""
         found = set(self.documents[:DEPTH]) & self.query.relevant_doc_ids
-        return len(found) / len(self.query.relevant_doc_ids)
+        return len(found) / len(self.query.relevant)
 
     @property
     def ndcg(self) -> float:
         """nDCG at `DEPTH` with binary relevance."""
-        gains = [float(d in self.query.relevant_doc_ids) for d in self.documents[:DEPTH]]
-        ideal = sum(_discount(i) for i in range(min(DEPTH, len(self.query.relevant_doc_ids))))
+        gains = self.query.newly_found(self.documents[:DEPTH])
+        ideal = sum(_discount(i) for i in range(min(DEPTH, len(self.query.relevant))))
         return sum(g * _discount(i) for i, g in enumerate(gains)) / ideal
 
     def row(self) -> dict[str, Any]:
@@ -53,6 +58,7 @@ class Ranked:
             "relevant": sorted(self.query.relevant_doc_ids),
             "documents": self.documents[:DEPTH],
             "recall": self.recall,
+            "labelled_recall": self.labelled_recall,
             "ndcg": self.ndcg,
             "seconds": round(self.seconds, 4),
         }

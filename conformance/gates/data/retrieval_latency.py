@@ -8,11 +8,15 @@ import httpx
 
 from conformance.corpora.model import LabelledQuery
 from conformance.corpora.prepare import TENANT, prepared
-from conformance.gate import Context, Fault, Gate, Observation, Phase, Plot
+from conformance.gate import Context, Fault, Gate, Measurement, Observation, Phase, Plot
 from conformance.gates.data import _queries
+from conformance.probes.live import latency_gap
 from conformance.stats import exactly, percentile, share
 from conformance.targets.proxy import slowed
 from conformance.targets.reconfigured import reconfigured
+
+LIVE_METRIC = "rag_retrieval_latency_seconds"
+BESIDE = 200  # requests by which the exported histogram is judged
 
 
 def measure(context: Context) -> Observation:
@@ -29,6 +33,7 @@ def measure(context: Context) -> Observation:
         {
             "p95_seconds": percentile(seconds, 0.95),
             "p50_seconds": percentile(seconds, 0.5),
+            "live_gap": _live_gap(context, queries[:BESIDE], clients),
             "served_share": share(len(answers), len(asked)),
             "corpus_documents": exactly(len(corpus.documents), 1),
         },
@@ -37,6 +42,15 @@ def measure(context: Context) -> Observation:
             Plot("Retrieval latency", "seconds", "share of requests", {"gateway": steps}, "step")
         ],
     )
+
+
+def _live_gap(context: Context, queries: list[LabelledQuery], clients: int) -> Measurement:
+    """How far the service's own P95 is from what a caller right beside it sees, with no gateway."""
+    before = context.target.metrics("retrieval")
+    asked = _queries.unseen(queries)
+    answers = _queries.ask(context, asked, clients=clients, what="past the gateway", top_n=5)
+    after = context.target.metrics("retrieval")
+    return latency_gap(before, after, LIVE_METRIC, [answer.seconds for answer in answers])
 
 
 def _retrieve(client: httpx.Client, query: LabelledQuery) -> _queries.Ranked | None:

@@ -16,7 +16,10 @@ def measure(context: Context) -> Observation:
     context.evidence.write("queries.jsonl", [answer.row() for answer in answers])
     missed = [answer for answer in answers if answer.recall < 1]
     return Observation(
-        {"recall_at_10": bootstrap_mean([answer.recall for answer in answers])},
+        {
+            "recall_at_10": bootstrap_mean([answer.recall for answer in answers]),
+            "labelled_recall_at_10": bootstrap_mean([a.labelled_recall for a in answers]),
+        },
         notes=[f"{len(missed)} of {len(answers)} queries miss at least one relevant document"],
     )
 

@@ -1,32 +1,27 @@
 """tenant-isolation: a tenant gets nothing of another's, whatever way it tries."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import httpx
-import psycopg
 from psycopg import sql
 
-from conformance.corpora.model import sample
+from conformance.corpora.model import LabelledQuery, sample
 from conformance.corpora.prepare import SMALL_TENANT, TENANT, Prepared, prepared
 from conformance.gate import Context, Fault, Gate, Measurement, Observation, Phase, ProbeError
 from conformance.gates.data import _queries
+from conformance.gates.data._attempts import Attempt, through_sql
 from conformance.gates.data._index import active_generation, owner
 from conformance.stats import exactly, paired_gain, percentile
+from conformance.targets import answer_faults as faults
 from conformance.targets.http import client as client_of
 from rag_store.pgvector.names import TenantNames
 
 REFUSALS = {400, 401, 403, 422}
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One try of the small tenant to read the large one's chunks."""
-
-    way: str
-    leaked: bool
-    detail: str
+ANSWER_SECONDS = 120.0
+BODY_FIELDS = ("tenant", "tenant_id", "collection", "namespace")
+HEADERS = ("x-tenant", "x-rag-tenant", "x-rag-user", "x-rag-jwt-tenant", "x-tenant-id")
 
 
 def measure(context: Context) -> Observation:
@@ -34,8 +29,9 @@ def measure(context: Context) -> Observation:
     both = prepared(context)
     attempts = [
         *_through_the_api(context, both),
+        *_through_answers(context, both),
         *_forged(context, both),
-        *_through_sql(context),
+        *through_sql(context),
     ]
     context.evidence.write("attempts.jsonl", [asdict(attempt) for attempt in attempts])
     return Observation(
@@ -54,7 +50,10 @@ def _foreign(response: httpx.Response, both: Prepared) -> list[str]:
     own = {document.doc_id for document in both.small.corpus.documents}
     body = response.json()
     found = [*body.get("results", ()), *body.get("citations", ())]
-    return [item["chunk_id"] for item in found if item["doc_id"] not in own]
+    chunks = {item["chunk_id"]: item["doc_id"] for item in found}
+    cited = [c for sentence in body.get("sentences", ()) for c in sentence["citations"]]
+    chunks |= {chunk: chunk.rpartition("#")[0] for chunk in cited}
+    return [chunk for chunk, document in chunks.items() if document not in own]
 
 
 def _attempt(way: str, response: httpx.Response, both: Prepared) -> Attempt:
@@ -79,76 +78,47 @@ def _through_the_api(context: Context, both: Prepared) -> Iterator[Attempt]:
             yield _attempt("gateway", response, both)
 
 
+def _through_answers(context: Context, both: Prepared) -> Iterator[Attempt]:
+    """Answers to the large tenant's own questions, made for the small tenant."""
+    size, seed = int(context.parameter("answers")), int(context.parameter("seed"))
+    asked = sample(_only_the_large_tenants(both), size, seed, "isolated answers")
+    with context.target.gateway(SMALL_TENANT) as client:
+        for done, query in enumerate(asked, 1):
+            context.progress(done, len(asked), "foreign answers")
+            response = client.post("/v1/answer", json={"question": query.text})
+            if _queries.flagged(response):
+                continue
+            if response.status_code != httpx.codes.OK:
+                raise ProbeError(f"gateway: HTTP {response.status_code}: {response.text[:200]}")
+            yield _attempt("gateway: answer", response, both)
+
+
+def _only_the_large_tenants(both: Prepared) -> list[LabelledQuery]:
+    """Questions that no document of the small tenant answers, those with a gold answer first."""
+    own = {document.id for document in both.small.corpus.documents}
+    asked = [q for q in both.full.corpus.answerable if own.isdisjoint(q.relevant)]
+    return [q for q in asked if q.facts] or asked
+
+
 def _forged(context: Context, both: Prepared) -> Iterator[Attempt]:
-    """The tenant named in the body, in headers, in the path; at the gateway and past it."""
-    query = both.full.corpus.answerable[0].text
-    headers = ("x-tenant", "x-rag-tenant", "x-rag-user", "x-rag-jwt-tenant", "x-tenant-id")
-    for place, client in (
-        ("gateway", context.target.gateway(SMALL_TENANT)),
-        ("retrieval", context.target.retrieval(SMALL_TENANT)),
-    ):
-        with client:
-            for field in ("tenant", "tenant_id", "collection", "namespace"):
-                body = {"query": query, field: TENANT}
-                yield _attempt(
-                    f"{place}: body {field}", client.post("/v1/retrieve", json=body), both
-                )
-            for name in headers:
-                response = client.post(
-                    "/v1/retrieve", json={"query": query}, headers={name: TENANT}
-                )
-                yield _attempt(f"{place}: header {name}", response, both)
-    with client_of(context.target.description.retrieval_url, 30) as bare:
-        for token in ("", "nonsense", context.target.jwt(TENANT)):
-            response = bare.post(
-                "/v1/retrieve", json={"query": query}, headers={"x-rag-tenant-token": token}
-            )
-            yield _attempt(f"retrieval: token {token[:8]!r}", response, both)
-
-
-def _through_sql(context: Context) -> Iterator[Attempt]:
-    """The services' own logins, bare and under the small tenant's role."""
-    for login in ("reader", "writer"):
-        small = TenantNames(SMALL_TENANT)
-        role = small.reader if login == "reader" else small.writer
-        with context.target.sql(login) as connection:
-            chunks = _chunks_of_the_large_tenant(context, login)
-            for way, before in (
-                ("bare", ()),
-                ("as the small tenant", (sql.SQL("SET ROLE {}").format(sql.Identifier(role)),)),
-            ):
-                yield _select(connection, f"sql {login} {way}", before, chunks)
-
-
-def _chunks_of_the_large_tenant(context: Context, login: str) -> sql.Composable:
-    """The table's name; raises `ProbeError` when it holds nothing that could leak."""
-    names = TenantNames(TENANT)
-    with context.target.sql(login) as connection:
-        role = names.reader if login == "reader" else names.writer
-        connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
-        chunks = names.tables(active_generation(connection))["chunk"]
-        if connection.execute(_ANY.format(chunks)).fetchone() is None:
-            raise ProbeError(f"tenant {TENANT} has no chunk in its index")
-        return chunks
-
-
-_ANY = sql.SQL("SELECT chunk_id FROM {} LIMIT 1")
-
-
-def _select(
-    connection: psycopg.Connection[tuple[object, ...]],
-    way: str,
-    before: Sequence[sql.Composed],
-    chunks: sql.Composable,
-) -> Attempt:
-    try:
-        with connection.transaction(force_rollback=True):
-            for statement in before:
-                connection.execute(statement)
-            row = connection.execute(_ANY.format(chunks)).fetchone()
-    except psycopg.errors.InsufficientPrivilege as error:
-        return Attempt(way, False, str(error).splitlines()[0])
-    return Attempt(way, row is not None, f"read {row}")
+    """The tenant named in the body, in headers, in the token; at the gateway and past it."""
+    query = _only_the_large_tenants(both)[0].text
+    for path, body in (("/v1/retrieve", {"query": query}), ("/v1/answer", {"question": query})):
+        for place, client in (
+            ("gateway", context.target.gateway(SMALL_TENANT)),
+            ("retrieval", context.target.retrieval(SMALL_TENANT, timeout=ANSWER_SECONDS)),
+        ):
+            with client:
+                for field in BODY_FIELDS:
+                    response = client.post(path, json={**body, field: TENANT})
+                    yield _attempt(f"{place}: {path} body {field}", response, both)
+                for name in HEADERS:
+                    response = client.post(path, json=body, headers={name: TENANT})
+                    yield _attempt(f"{place}: {path} header {name}", response, both)
+        with client_of(context.target.description.retrieval_url, ANSWER_SECONDS) as bare:
+            for token in ("", "nonsense", context.target.jwt(TENANT)):
+                response = bare.post(path, json=body, headers={"x-rag-tenant-token": token})
+                yield _attempt(f"retrieval: {path} token {token[:8]!r}", response, both)
 
 
 def _served_alike(context: Context, both: Prepared) -> dict[str, Measurement]:
@@ -165,6 +135,12 @@ def _served_alike(context: Context, both: Prepared) -> dict[str, Measurement]:
         "small_tenant_p95_seconds": percentile([s.seconds for s in small], 0.95),
         "large_tenant_p95_seconds": percentile([a.seconds for a in large], 0.95),
     }
+
+
+@contextmanager
+def _confused(context: Context) -> Iterator[None]:
+    with faults.another_tenants_answers(context.target, TENANT):
+        yield
 
 
 @contextmanager
@@ -190,5 +166,8 @@ GATE = Gate(
     title="No tenant reads another's chunks, through the API, past it, or in SQL",
     promise="different business units cannot share vector database namespaces or LLM context",
     measure=measure,
-    faults=(Fault("the large tenant's schema is open to everybody", _open_to_everybody),),
+    faults=(
+        Fault("the large tenant's schema is open to everybody", _open_to_everybody),
+        Fault("retrieval answers everybody as the large tenant", _confused),
+    ),
 )

@@ -5,12 +5,16 @@ import time
 
 from conformance.corpora.model import LabelledQuery
 from conformance.corpora.prepare import TENANT
-from conformance.gate import Context, Fault, Gate, Observation, Phase
+from conformance.gate import Context, Fault, Gate, Measurement, Observation, Phase
 from conformance.gates.data import _queries
 from conformance.gates.data._index import locked
 from conformance.gates.data._vectors import embed
+from conformance.probes.live import latency_gap
 from conformance.stats import percentile
 from rag_store.base import StoreError
+
+LIVE_METRIC = "rag_vectordb_query_latency_seconds"
+SERVED = 200  # searches that the running service repeats
 
 
 def measure(context: Context) -> Observation:
@@ -19,8 +23,19 @@ def measure(context: Context) -> Observation:
     seconds = asyncio.run(_search(context, queries))
     context.evidence.write("latency.json", seconds)
     return Observation(
-        {"p95_seconds": percentile(seconds, 0.95), "p50_seconds": percentile(seconds, 0.5)}
+        {
+            "p95_seconds": percentile(seconds, 0.95),
+            "p50_seconds": percentile(seconds, 0.5),
+            "live_gap": _live_gap(context, queries[:SERVED], seconds[:SERVED]),
+        }
     )
+
+
+def _live_gap(context: Context, queries: list[LabelledQuery], seconds: list[float]) -> Measurement:
+    """How far the service's own P95 of the same searches is from the one measured here."""
+    before = context.target.metrics("retrieval")
+    _queries.ask(context, queries, clients=1, what="the same, by the service")
+    return latency_gap(before, context.target.metrics("retrieval"), LIVE_METRIC, seconds)
 
 
 async def _search(context: Context, queries: list[LabelledQuery]) -> list[float]:

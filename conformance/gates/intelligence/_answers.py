@@ -21,6 +21,7 @@ SAMPLE = "answers"
 TIMEOUT_SECONDS = 120.0
 LIVE_METRIC = "rag_grounded_response_ratio"
 GOLD, UNANSWERABLE, TRAP = "gold", "unanswerable", "trap"
+BEFORE_THE_MODEL = ("not_answerable", "no_sources")
 _BUSY_TRIES, _BUSY_SECONDS = 20, 2.0
 
 
@@ -44,6 +45,11 @@ class Answer:
     def declined(self) -> bool:
         """Whether the caller was told that there is no answer."""
         return self.body.get("status") == "declined"
+
+    @property
+    def generated(self) -> bool:
+        """Whether the model was asked: the others were declined before, and at once."""
+        return not self.failed and self.body.get("decline_reason") not in BEFORE_THE_MODEL
 
     @property
     def failed(self) -> bool:
@@ -70,9 +76,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The shared sample, the live metric right after it, and what must not be claimed."""
+    """The shared sample, the live metrics right before and after it, and what must not be claimed."""
 
     answers: Sequence[Answer]
+    before: Mapping[str, float]
     live: Mapping[str, float]
     claims: Mapping[str, ForbiddenClaims]
 
@@ -94,11 +101,12 @@ def collect(context: Context) -> Answers:
     corpus = prepared(context).full.corpus
     claims = forbidden_claims(corpus)
     questions = _questions(context, corpus, claims)
+    before = context.target.metrics("retrieval")
     taken = ask_all(context, questions)
     live = context.target.metrics("retrieval")
     context.evidence.write("answers.jsonl", (answer.row() for answer in taken))
     context.evidence.write("metrics.json", dict(live))
-    return Answers(taken, live, claims)
+    return Answers(taken, before, live, claims)
 
 
 def forbidden_claims(corpus: LabelledCorpus) -> dict[str, ForbiddenClaims]:

@@ -11,6 +11,7 @@ from conformance.corpora.model import sample
 from conformance.corpora.prepare import TENANT, prepared
 from conformance.gate import Context, Fault, Gate, Measurement, Observation, Phase, Plot, ProbeError
 from conformance.gates.intelligence import _answers
+from conformance.probes.live import grown, window_gap
 from conformance.stats import exactly, share
 
 LIVE_METRIC = "rag_embedding_cache_hit_ratio"
@@ -39,7 +40,7 @@ def measure(context: Context) -> Observation:
             "hit_ratio": measured,
             "possible_ratio": exactly(1 - len(set(replay)) / len(replay), len(replay)),
             "metric_gap": metric_gap(before, after, measured),
-            "gauge_gap": gauge_gap(before, after, measured),
+            "gauge_gap": window_gap(before, after, LIVE_METRIC, [float(h) for h in hits]),
         },
         notes=[f"{len(replay)} queries, {len(set(replay))} distinct"],
         plots=[_running_ratio(hits)],
@@ -84,36 +85,11 @@ def metric_gap(
     before: Mapping[str, float], after: Mapping[str, float], measured: Measurement
 ) -> Measurement:
     """How far the counters' ratio over the replay is from what the callers saw."""
-    grown = {r: _delta(before, after, _COUNTER.format(r)) for r in _RESULTS}
-    total = sum(grown.values())
+    moved = {r: grown(before, after, _COUNTER.format(r)) for r in _RESULTS}
+    total = sum(moved.values())
     if total <= 0:
         raise ProbeError("rag_embedding_cache_total did not move during the replay")
-    return exactly(abs(grown["hit"] / total - measured.value), int(total))
-
-
-def _delta(before: Mapping[str, float], after: Mapping[str, float], name: str) -> float:
-    return after.get(name, 0.0) - before.get(name, 0.0)
-
-
-def gauge_gap(
-    before: Mapping[str, float], after: Mapping[str, float], measured: Measurement
-) -> Measurement:
-    """How far the exported ratio is from any value that the replay allows.
-
-    The gauge is a sliding window: what left it during the replay is only known within bounds.
-    """
-    if LIVE_METRIC not in after:
-        raise ProbeError(f"{LIVE_METRIC} is not exported")
-    count = f"{LIVE_METRIC}_observations"
-    old, new = before.get(count, 0.0), after.get(count, 0.0)
-    if not new:
-        raise ProbeError(f"{LIVE_METRIC} rests on no observation after the replay")
-    old_hits, hits = before.get(LIVE_METRIC, 0.0) * old, after[LIVE_METRIC] * new
-    gone = max(0.0, old + measured.n - new)
-    own = measured.value * measured.n
-    most = own + old_hits - max(0.0, gone - (old - old_hits))
-    least = own + old_hits - min(gone, old_hits)
-    return exactly(round(max(0.0, hits - most, least - hits) / new, 9), int(new))
+    return exactly(abs(moved["hit"] / total - measured.value), int(total))
 
 
 def _running_ratio(hits: Sequence[bool]) -> Plot:

@@ -12,13 +12,16 @@ from typing import Any
 import httpx
 
 from conformance import judge
+from conformance.corpora import fitz_gov
 from conformance.corpora.model import LabelledQuery, sample
 from conformance.corpora.prepare import TENANT, prepared
+from conformance.errors import CorpusError
 from conformance.gate import Context, Fault, Gate, Measurement, Observation, Phase, ProbeError
 from conformance.gates.intelligence import _answers
-from conformance.gates.intelligence._answers import GOLD, LIVE_METRIC, UNANSWERABLE, Answer
+from conformance.gates.intelligence._answers import GOLD, LIVE_METRIC, UNANSWERABLE, Answer, Answers
 from conformance.judge import Judge, planted
 from conformance.judge.pairs import Document, split_of
+from conformance.probes.live import window_gap
 from conformance.stats import exactly, share
 from conformance.targets import answer_faults as faults
 
@@ -57,7 +60,7 @@ def measure(context: Context) -> Observation:
     metrics = {
         "grounded_share": share(sum(row["grounded"] for row in rows), len(rows)),
         "declined_share": share(sum(a.declined for a in unanswerable), len(unanswerable)),
-        **_live(answers.live),
+        **_live(answers),
         **judge_metrics(context, by),
     }
     unknown = sum(s["cited"] != s["retrieved"] for row in rows for s in row["sentences"])
@@ -66,7 +69,6 @@ def measure(context: Context) -> Observation:
         metrics,
         notes=[
             f"{sentences} sentences in {len(rows)} answers, {unknown} cite a chunk not retrieved",
-            _hand_labelled(context, by),
         ],
     )
 
@@ -118,12 +120,18 @@ def _says_only(answer: Answer, sentences: Sequence[JudgedSentence]) -> bool:
     return str(answer.body.get("answer", "")).split() == judged_words
 
 
-def _live(samples: Mapping[str, float]) -> dict[str, Measurement]:
-    """The exported ratio right after the sample; absent when it rests on nothing."""
-    count = int(samples.get(f"{LIVE_METRIC}_observations", 0))
-    if LIVE_METRIC not in samples or not count:
-        return {}
-    return {"live_ratio": exactly(samples[LIVE_METRIC], count)}
+def _live(answers: Answers) -> dict[str, Measurement]:
+    """The exported ratio right after the sample, and how far it is from what callers were told."""
+    told = [cites(answer) for answer in answers.answers if answer.generated]
+    gap = window_gap(answers.before, answers.live, LIVE_METRIC, told)
+    return {"live_ratio": exactly(answers.live[LIVE_METRIC], gap.n), "live_gap": gap}
+
+
+def cites(answer: Answer) -> float:
+    """1 when every sentence that the caller got cites a chunk of the answer, as the metric counts."""
+    known = {c["chunk_id"] for c in answer.body.get("citations", ())}
+    cited = [set(s.get("citations") or ()) for s in answer.body.get("sentences", ())]
+    return float(answer.answered and bool(cited) and all(c and c <= known for c in cited))
 
 
 def _documents(context: Context) -> list[Document]:
@@ -140,19 +148,27 @@ def judge_metrics(context: Context, by: Judge) -> dict[str, Measurement]:
         raise ProbeError("no documents to test the judge on")
     table = planted.report(by, chosen, seed)
     named = {f"judge_accuracy_{kind}": measured for kind, measured in table.items()}
-    return named | {"judge_error": planted.balanced_error(table)}
+    return named | {
+        "judge_error": planted.balanced_error(table),
+        "judge_false_accept": planted.false_accept(table),
+        **_hand_labelled(by),
+    }
 
 
-def _hand_labelled(context: Context, by: Judge) -> str:
-    pairs = planted.labelled_pairs(_documents(context))
-    if not pairs:
-        return "the hand-labelled sentences are of another corpus"
-    right = sum(by.supports(p.claim, p.source) == p.supported for p in pairs)
-    found = share(right, len(pairs))
-    return (
-        f"judge on {len(pairs)} hand-labelled sentences: {found.value:.3f} right "
-        f"[{found.low:.3f}, {found.high:.3f}]"
-    )
+def _hand_labelled(by: Judge) -> dict[str, Measurement]:
+    """The judge's error on sentences written by hand about the built-in corpus, whatever is judged."""
+    try:
+        documents = [Document(d.id, d.title, d.text) for d in fitz_gov.documents()]
+    except CorpusError as error:
+        raise ProbeError(str(error)) from error
+    pairs = planted.labelled_pairs(documents)
+    accepted = [by.supports(p.claim, p.source) for p in pairs]
+    wrong = sum(a != p.supported for a, p in zip(accepted, pairs, strict=True))
+    false = [a for a, p in zip(accepted, pairs, strict=True) if not p.supported]
+    return {
+        "judge_error_hand_labelled": share(wrong, len(pairs)),
+        "judge_false_accept_hand_labelled": share(sum(false), len(false)),
+    }
 
 
 @contextmanager

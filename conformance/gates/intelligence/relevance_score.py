@@ -1,6 +1,6 @@
 """relevance-score: the calibrated relevance is high, and it means what it says."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,13 +11,15 @@ import numpy as np
 
 from conformance.corpora.model import LabelledQuery, sample
 from conformance.corpora.prepare import TENANT, prepared
-from conformance.gate import Context, Fault, Gate, Observation, Phase, Plot, ProbeError
+from conformance.gate import Context, Fault, Gate, Measurement, Observation, Phase, Plot, ProbeError
 from conformance.gates.data._queries import flagged
 from conformance.gates.intelligence import _answers
+from conformance.probes.live import grown, window_gap
 from conformance.stats import bootstrap_mean, exactly, expected_calibration_error
 from conformance.targets import answer_faults as faults
 
 LIVE_METRIC = "rag_retrieval_relevance_score_avg"
+REQUESTS = "rag_retrieval_latency_seconds_count"  # the suite's and those of others
 _BINS = 10
 
 
@@ -31,8 +33,8 @@ class Scored:
 
     @property
     def right(self) -> bool:
-        """Whether the first result is a relevant document or says the same as one."""
-        return self.first in self.query.right_doc_ids
+        """Whether the first result is a relevant document, by the rule of every gate."""
+        return self.query.newly_found([self.first]) == [True]
 
     def row(self) -> dict[str, Any]:
         """The evidence line."""
@@ -48,8 +50,9 @@ def measure(context: Context) -> Observation:
     """Mean relevance over held-out answerable queries, and its expected calibration error."""
     population = prepared(context).full.corpus.answerable
     size, seed = int(context.parameter("queries")), int(context.parameter("seed"))
+    before = context.target.metrics("retrieval")
     scored = _ask(context, sample(population, size, seed, "relevance"))
-    live = context.target.metrics("retrieval").get(LIVE_METRIC)
+    live = context.target.metrics("retrieval")
     context.evidence.write("relevance.jsonl", [s.row() for s in scored])
     scores, right = [s.relevance for s in scored], [s.right for s in scored]
     return Observation(
@@ -57,10 +60,19 @@ def measure(context: Context) -> Observation:
             "mean": bootstrap_mean(scores),
             "ece": expected_calibration_error(scores, right, bins=_BINS),
             "first_right_share": bootstrap_mean([float(r) for r in right]),
-            **({} if live is None else {"live_mean": exactly(live, 1)}),
+            **_live(before, live, scores),
         },
         plots=[reliability(scores, right)],
     )
+
+
+def _live(
+    before: Mapping[str, float], after: Mapping[str, float], scores: Sequence[float]
+) -> dict[str, Measurement]:
+    """The exported mean, and how far it is from the scores that the callers got."""
+    others = max(0, int(grown(before, after, REQUESTS)) - len(scores))
+    gap = window_gap(before, after, LIVE_METRIC, scores, others)
+    return {"live_mean": exactly(after[LIVE_METRIC], gap.n), "live_gap": gap}
 
 
 def _ask(context: Context, queries: Sequence[LabelledQuery]) -> list[Scored]:
