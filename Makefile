@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 BIN := .venv/bin
-.PHONY: help setup demo up down status gates test unit lint types lock benchmark clean
+.PHONY: help setup demo up down status gates lab-up lab-down lab-sync lab-status admission test unit lint types lock benchmark clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -24,6 +24,21 @@ status: setup ## what runs, and where
 
 gates: setup ## every gate of this environment with its full samples, and the report
 	@$(BIN)/ragctl gates
+
+lab-up: setup ## a Kubernetes cluster on this machine (root), synced by Flux from this checkout
+	@$(BIN)/ragctl cluster up
+
+lab-down: ## remove it and everything it put on the machine
+	@[ ! -x $(BIN)/ragctl ] || $(BIN)/ragctl cluster down
+
+lab-sync: ## publish the working tree to the cluster and wait until Flux has applied it
+	@$(BIN)/ragctl cluster sync
+
+lab-status: ## what Flux has applied, and what it waits for
+	@$(BIN)/ragctl cluster status
+
+admission: setup ## every object of the lab, charts included, in a dry run by a throwaway API server
+	@$(BIN)/python -m conformance.static.admission lab
 
 test: setup lint types unit ## every check and test that needs no cluster
 

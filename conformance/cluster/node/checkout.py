@@ -1,0 +1,47 @@
+"""This checkout as a Flux source: the files that Git knows or would take, under a revision."""
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+from conformance.cluster.base import ClusterError
+from conformance.cluster.node.artifacts import flux_artifact
+from conformance.cluster.node.oci import Artifact
+
+_FOLDERS = ("clusters", "platform", "apps")
+
+
+def artifact(root: Path, reference: str) -> Artifact:
+    """The artifact of the working tree; raises `ClusterError` where Git cannot tell its files."""
+    files = {name: (root / name).read_bytes() for name in _names(root) if (root / name).is_file()}
+    return flux_artifact(reference, files, revision=revision(root))
+
+
+def revision(root: Path) -> str:
+    """`<branch>@sha1:<commit>`, with `-dirty.<digest>` behind it for an uncommitted tree."""
+    commit = _git(root, "rev-parse", "HEAD").strip()
+    branch = _git(root, "rev-parse", "--abbrev-ref", "HEAD").strip()
+    changes = _git(root, "status", "--porcelain", "--untracked-files=all", "--", *_FOLDERS)
+    suffix = f"-dirty.{_digest(root)}" if changes else ""
+    return f"{branch}@sha1:{commit}{suffix}"
+
+
+def _digest(root: Path) -> str:
+    total = hashlib.sha256()
+    for name in _names(root):
+        if (root / name).is_file():
+            total.update(f"{name}\0".encode() + (root / name).read_bytes() + b"\0")
+    return total.hexdigest()[:12]
+
+
+def _names(root: Path) -> list[str]:
+    options = ["-z", "--cached", "--others", "--exclude-standard", "--"]
+    return sorted(set(filter(None, _git(root, "ls-files", *options, *_FOLDERS).split("\0"))))
+
+
+def _git(root: Path, *words: str) -> str:
+    command = ["git", "-c", f"safe.directory={root}", "-C", str(root), *words]
+    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
+    if done.returncode:
+        raise ClusterError(f"{root}: git {words[0]} failed: {done.stderr.strip()}")
+    return done.stdout

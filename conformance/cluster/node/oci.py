@@ -1,0 +1,122 @@
+"""OCI images and artifacts: layers, config and manifest, without a container engine."""
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conformance.cluster.base import ClusterError
+from conformance.cluster.node.sources import File
+from rag_assets import derived
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+IMAGE_CONFIG = "application/vnd.oci.image.config.v1+json"
+IMAGE_LAYER = "application/vnd.oci.image.layer.v1.tar"
+_SEARCH_PATH = "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_MERGED = ("/bin/", "/sbin/", "/lib/", "/lib64/")  # links in a Debian tree
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Content with its media type, on disk or in memory."""
+
+    media_type: str
+    digest: str
+    size: int
+    content: Path | bytes
+
+    @property
+    def descriptor(self) -> dict[str, Any]:
+        """How a manifest refers to it."""
+        return {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A manifest with the blobs that it names, under a reference `host/path:tag`."""
+
+    reference: str
+    config: Blob
+    layers: Sequence[Blob]
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def manifest(self) -> bytes:
+        """The manifest, the same bytes for the same content."""
+        body: dict[str, Any] = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": self.config.descriptor,
+            "layers": [layer.descriptor for layer in self.layers],
+        }
+        if self.annotations:
+            body["annotations"] = dict(self.annotations)
+        return json.dumps(body, sort_keys=True).encode()
+
+
+def in_memory(content: bytes, media_type: str) -> Blob:
+    """A blob of these bytes."""
+    return Blob(media_type, f"sha256:{hashlib.sha256(content).hexdigest()}", len(content), content)
+
+
+def on_disk(path: Path, media_type: str) -> Blob:
+    """A blob of a cached file; its digest is computed once and kept beside it."""
+    note = path.with_name(f"{path.name}.sha256")
+    if not note.exists():
+        with path.open("rb") as file:
+            note.write_text(hashlib.file_digest(file, "sha256").hexdigest())
+    return Blob(media_type, f"sha256:{note.read_text()}", path.stat().st_size, path)
+
+
+def layer(files: Iterable[File]) -> Blob:
+    """A layer of the files, owned by root; images with the same files share it."""
+    wanted = sorted(files, key=lambda file: file.path)
+    digest = hashlib.sha256("\n".join(file.identity for file in wanted).encode()).hexdigest()
+
+    def build(target: Path) -> None:
+        with tarfile.open(target / "layer.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+            for file in wanted:
+                _add(tar, file)
+
+    return on_disk(derived("lab-layer", digest, build) / "layer.tar", IMAGE_LAYER)
+
+
+def _add(tar: tarfile.TarFile, file: File) -> None:
+    entry = tarfile.TarInfo(file.path.lstrip("/"))
+    if file.content is None:
+        entry.type, entry.linkname, entry.mode = tarfile.SYMTYPE, str(file.link), 0o777
+        tar.addfile(entry)
+        return
+    stat = file.content.stat()
+    entry.size, entry.mode = stat.st_size, 0o755 if stat.st_mode & 0o111 else 0o644
+    with file.content.open("rb") as content:
+        tar.addfile(entry, content)
+
+
+def image(
+    reference: str,
+    files: Sequence[File],
+    *,
+    base: Path | None = None,
+    entrypoint: Sequence[str] = (),
+    user: str = "0",
+) -> Artifact:
+    """An image of `files` on the file tree `base`; raises `ClusterError` where they would hurt it."""
+    if base and (bad := [f.path for f in files if f.path.startswith(_MERGED)]):
+        raise ClusterError(
+            f"{reference}: {bad[0]} would replace a link of the tree; put it under /usr"
+        )
+    layers = [on_disk(base, IMAGE_LAYER)] if base else []
+    layers.append(layer(files))
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"Entrypoint": list(entrypoint), "User": user, "Env": [_SEARCH_PATH]},
+        "rootfs": {"type": "layers", "diff_ids": [blob.digest for blob in layers]},
+    }
+    return Artifact(
+        reference, in_memory(json.dumps(config, sort_keys=True).encode(), IMAGE_CONFIG), layers
+    )

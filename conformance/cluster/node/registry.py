@@ -1,0 +1,82 @@
+"""The lab's registry: blobs and manifests in the node's file tree, served there by `crane registry`."""
+
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from conformance.cluster.base import ClusterError
+from conformance.cluster.node.config import network
+from conformance.cluster.node.files import place, write
+from conformance.cluster.node.oci import MANIFEST, Artifact, Blob
+
+_ANSWER_SECONDS = 30.0
+
+
+class Registry:
+    """Blobs are read from disk by the server; manifests it keeps in memory, so they are put again."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def add(self, artifacts: Iterable[Artifact]) -> None:
+        """Put the artifacts into the layout; a reference that is there moves."""
+        index = self._index()
+        for artifact in artifacts:
+            for blob in (artifact.config, *artifact.layers):
+                self._store(blob)
+            index[artifact.reference] = artifact.manifest.decode()
+        write(self._manifests, json.dumps(index, indent=1).encode())
+
+    def references(self) -> list[str]:
+        """What the layout holds."""
+        return sorted(self._index())
+
+    def publish(self, references: Iterable[str] | None = None) -> None:
+        """Tell the server these manifests, by default all; raises `ClusterError` when it refuses."""
+        index = self._index()
+        with httpx.Client(base_url=network().registry_url, timeout=_ANSWER_SECONDS) as client:
+            _await(client)
+            for reference in index if references is None else references:
+                name, _, tag = reference.rpartition(":")
+                answer = client.put(
+                    f"/v2/{name}/manifests/{tag}",
+                    content=index[reference].encode(),
+                    headers={"Content-Type": MANIFEST},
+                )
+                if answer.is_error:
+                    raise ClusterError(f"registry: {reference} refused: {answer.text[:200]}")
+
+    @property
+    def _manifests(self) -> Path:
+        return self.root / "manifests.json"
+
+    def _index(self) -> dict[str, Any]:
+        return json.loads(self._manifests.read_text()) if self._manifests.exists() else {}
+
+    def _store(self, blob: Blob) -> None:
+        target = self.root / "blobs" / blob.digest.replace(":", "/")
+        if target.exists():
+            return
+        if isinstance(blob.content, Path):
+            place(blob.content, target)
+        else:
+            write(target, blob.content)
+
+
+def _await(client: httpx.Client) -> None:
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    while True:
+        try:
+            client.get("/v2/").raise_for_status()
+            return
+        except httpx.HTTPError as error:
+            if time.monotonic() > deadline:
+                raise ClusterError(
+                    f"the lab's registry at {client.base_url} does not answer ({error}); "
+                    "see var/log/registry/current in the node's file tree"
+                ) from error
+            time.sleep(0.2)

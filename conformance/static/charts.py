@@ -1,0 +1,49 @@
+"""Rules for what Flux pulls: exact versions, and sources that every environment can redirect."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from conformance.static.environment import Environment
+from conformance.static.finding import Finding, name_of
+
+_EXACT = re.compile(r"v?\d+\.\d+\.\d+([-+][\w.]+)?")
+_MIRROR = "oci://${oci_mirror}"
+
+
+def chart_exact(environment: Environment) -> Iterator[Finding]:
+    """An OCIRepository that follows a range, a branch or a moving tag."""
+    for item in environment.of("OCIRepository"):
+        ref = item["spec"].get("ref") or {}
+        if not ("digest" in ref or _EXACT.fullmatch(str(ref.get("tag", "")))):
+            yield Finding(
+                "chart-exact", name_of(item), f"ref {ref}: write an exact tag or a digest"
+            )
+
+
+def chart_mirror(environment: Environment) -> Iterator[Finding]:
+    """An OCIRepository that an environment without the internet could not redirect."""
+    for overlay in environment.overlays:
+        for item in overlay.objects:
+            if item["kind"] == "OCIRepository" and not item["spec"]["url"].startswith(_MIRROR):
+                yield Finding("chart-mirror", name_of(item), f"url does not begin with {_MIRROR}")
+
+
+def chart_image_exact(environment: Environment) -> Iterator[Finding]:
+    """A release whose values name a moving image tag."""
+    for item in environment.of("HelmRelease"):
+        for path, tag in _tags(item["spec"].get("values") or {}, "values"):
+            if not any(letter.isdigit() for letter in tag):
+                yield Finding("chart-image-exact", name_of(item), f"{path}: {tag!r} moves")
+
+
+def _tags(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, part in value.items():
+            if key == "tag":
+                yield f"{path}.tag", str(part)
+            else:
+                yield from _tags(part, f"{path}.{key}")
+
+
+RULES = (chart_exact, chart_mirror, chart_image_exact)

@@ -1,0 +1,88 @@
+"""Everything that Flux would apply to one environment, found the way Flux finds it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from pathlib import Path
+
+from conformance.static.finding import Object, identity
+from conformance.static.render import RenderError, render
+from conformance.static.substitution import substitute
+
+ROOT = Path(__file__).resolve().parents[2]
+FLUX = "kustomize.toolkit.fluxcd.io"
+SOURCE = "rag-blueprint"
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """One Flux Kustomization of ours and what its path renders to, before substitution."""
+
+    name: str
+    path: str
+    objects: tuple[Object, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A cluster's folder, its overlays, and the variables that Flux puts in."""
+
+    name: str
+    cluster: tuple[Object, ...]
+    overlays: tuple[Overlay, ...]
+    variables: dict[str, str] = field(default_factory=dict)
+    root: Path = ROOT
+
+    @cached_property
+    def objects(self) -> tuple[Object, ...]:
+        """Every object, as it reaches the API server."""
+        ours = (item for overlay in self.overlays for item in overlay.objects)
+        return (*self.cluster, *(substitute(item, self.variables) for item in ours))
+
+    def of(self, *kinds: str) -> Iterator[Object]:
+        """The objects of these kinds."""
+        return (item for item in self.objects if item.get("kind") in kinds)
+
+    def having(self, extra: list[Object]) -> "Environment":
+        """The same with `extra` in it, each in place of the object of its identity."""
+        new = {identity(item) for item in extra}
+        kept = tuple(
+            replace(o, objects=tuple(x for x in o.objects if identity(x) not in new))
+            for o in self.overlays
+        )
+        cluster = tuple(x for x in self.cluster if identity(x) not in new)
+        return replace(
+            self, cluster=cluster, overlays=(*kept, Overlay("extra", "extra", tuple(extra)))
+        )
+
+
+def names() -> list[str]:
+    """The environments that have a cluster's folder."""
+    return sorted(path.parent.name for path in (ROOT / "clusters").glob("*/vars.yaml"))
+
+
+def is_ours(item: Object) -> bool:
+    """Whether this is a Flux Kustomization over this repository."""
+    source = (item.get("spec") or {}).get("sourceRef") or {}
+    return identity(item)[:2] == (FLUX, "Kustomization") and source.get("name") == SOURCE
+
+
+@cache
+def load(name: str) -> Environment:
+    """Render the environment; raises `RenderError` only when its cluster's folder does not render."""
+    cluster = tuple(render(ROOT / "clusters" / name))
+    variables: dict[str, str] = {}
+    for item in cluster:
+        if identity(item)[1:] == ("ConfigMap", "flux-system", "cluster-vars"):
+            variables = {key: str(value) for key, value in (item.get("data") or {}).items()}
+    overlays = tuple(_overlay(item) for item in cluster if is_ours(item))
+    return Environment(name, cluster, overlays, variables)
+
+
+def _overlay(item: Object) -> Overlay:
+    name, path = item["metadata"]["name"], item["spec"]["path"]
+    try:
+        return Overlay(name, path, tuple(render(ROOT / path)))
+    except RenderError as error:
+        return Overlay(name, path, error=str(error))

@@ -1,0 +1,103 @@
+"""Rules for who may dial whom: the policies are the matrix, and the matrix keeps the seed's denials."""
+
+from collections.abc import Iterator
+
+from conformance.static import edges
+from conformance.static.environment import Environment
+from conformance.static.finding import Finding, identity
+from conformance.static.matrix import ANY, Edge, Matrix, read
+
+# The promises themselves, not the file: an edited matrix cannot make them green.
+ONLY = {
+    "rag-vectordb": {"rag-retrieval", "rag-ingestion"},
+    "rag-llm": {"rag-retrieval"},
+    "rag-retrieval": {"rag-gateway"},
+}
+# Pods of the platform that the exceptions mean, by the label that the policies select.
+_METRICS = "prometheus"
+_ACCOUNTS = "service-accounts.txt"
+
+
+def seed_denials(environment: Environment) -> Iterator[Finding]:
+    """A flow into a protected layer from one that the seed does not name."""
+    matrix = read()
+    for edge in sorted(matrix.flows | set(edges.ingress(environment))):
+        callers = ONLY.get(edge.to_namespace)
+        exception = (edge.from_namespace, edge.port) in matrix.reaching
+        if callers and edge.from_namespace not in callers and not exception:
+            yield Finding("seed-denials", str(edge), f"only {', '.join(sorted(callers))} may")
+
+
+def network_matrix(environment: Environment) -> Iterator[Finding]:
+    """An edge that the policies allow and the matrix does not, or the other way round."""
+    matrix = read()
+    layers = sorted({e["metadata"]["namespace"] for e in _denying(environment)})
+    metrics = {
+        Edge(name, _METRICS, layer, ANY, port) for layer in layers for name, port in matrix.reaching
+    }
+    outside = {
+        Edge(e.from_namespace, ANY, e.to_namespace, e.to_account, e.port) for e in matrix.outside
+    }
+    into = matrix.flows | metrics | outside
+    yield from _compare("let in", into, set(edges.ingress(environment)))
+    named = {e for e in edges.egress(environment) if not _is_exception(e, matrix)}
+    yield from _compare("let out", set(matrix.flows), named)
+    for layer in layers:
+        used = {
+            (e.to_namespace, e.port) for e in edges.egress(environment) if e.from_namespace == layer
+        }
+        for name, port in sorted(matrix.reached - used):
+            yield Finding("network-matrix", layer, f"no policy lets out to {name}:{port}")
+
+
+def mesh_matrix(environment: Environment) -> Iterator[Finding]:
+    """A caller that the mesh authorises and the matrix does not, or the other way round."""
+    matrix = read()
+    wanted = matrix.flows | {
+        Edge(e.from_namespace, ANY, e.to_namespace, e.to_account, e.port) for e in matrix.outside
+    }
+    yield from _compare("authorise", wanted, set(edges.authorized(environment)), "mesh-matrix")
+
+
+def vault_accounts(environment: Environment) -> Iterator[Finding]:
+    """A service account of the matrix without a vault role, or a role without such an account."""
+    wanted = {f"{namespace} {name}" for namespace, name in read().accounts}
+    lists = [
+        item["data"][_ACCOUNTS].splitlines()
+        for item in environment.of("ConfigMap")
+        if identity(item)[2] == "vault" and _ACCOUNTS in (item.get("data") or {})
+    ]
+    if not lists:
+        yield Finding("vault-accounts", "vault", f"no ConfigMap with {_ACCOUNTS}")
+    for name in sorted({name for listed in lists for name in wanted ^ set(listed)}):
+        where = "the matrix" if name in wanted else _ACCOUNTS
+        yield Finding("vault-accounts", name, f"is only in {where}")
+
+
+def _denying(environment: Environment) -> Iterator[dict[str, dict[str, str]]]:
+    for item in environment.of("NetworkPolicy"):
+        spec = item["spec"]
+        both = set(spec.get("policyTypes") or []) == {"Ingress", "Egress"}
+        if (
+            both
+            and not spec.get("podSelector")
+            and not spec.get("ingress")
+            and not spec.get("egress")
+        ):
+            yield item
+
+
+def _is_exception(edge: Edge, matrix: Matrix) -> bool:
+    return edge.from_account == ANY and (edge.to_namespace, edge.port) in matrix.reached
+
+
+def _compare(
+    verb: str, wanted: set[Edge] | frozenset[Edge], found: set[Edge], rule: str = "network-matrix"
+) -> Iterator[Finding]:
+    for edge in sorted(found - wanted):
+        yield Finding(rule, str(edge), f"policies {verb} what matrix.yaml does not allow")
+    for edge in sorted(wanted - found):
+        yield Finding(rule, str(edge), f"matrix.yaml allows it, no policy does ({verb})")
+
+
+RULES = (seed_denials, network_matrix, mesh_matrix, vault_accounts)

@@ -1,0 +1,65 @@
+"""The pods that objects make, and their containers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from conformance.static.environment import Environment
+from conformance.static.finding import Object, name_of
+
+_TEMPLATES = {"Deployment", "StatefulSet", "DaemonSet", "Job", "ReplicaSet"}
+SERVING = {"Deployment", "StatefulSet", "DaemonSet"}
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod template: the object that makes it, its labels and its spec."""
+
+    owner: Object
+    labels: dict[str, str]
+    spec: dict[str, Any]
+
+    @property
+    def where(self) -> str:
+        """The owner's name."""
+        return name_of(self.owner)
+
+    @property
+    def namespace(self) -> str:
+        """The namespace it runs in."""
+        return str(self.owner["metadata"].get("namespace", ""))
+
+    @property
+    def replicas(self) -> int:
+        """How many of it there are at least."""
+        spec = self.owner.get("spec") or {}
+        if self.owner["kind"] == "InferenceService":
+            return int(self.spec.get("minReplicas", 1))
+        return int(spec.get("replicas", 1))
+
+    def containers(self, *, init: bool = True) -> Iterator[dict[str, Any]]:
+        """Its containers, those that only prepare it included on request."""
+        yield from self.spec.get("containers") or []
+        if init:
+            yield from self.spec.get("initContainers") or []
+
+
+def pods(environment: Environment) -> Iterator[Pod]:
+    """Every pod template of the environment."""
+    for item in environment.objects:
+        if pod := _pod(item):
+            yield pod
+
+
+def _pod(item: Object) -> Pod | None:
+    kind, spec = item.get("kind"), item.get("spec") or {}
+    if kind == "Pod":
+        return Pod(item, item["metadata"].get("labels") or {}, spec)
+    if kind == "InferenceService":
+        return Pod(item, item["metadata"].get("labels") or {}, spec.get("predictor") or {})
+    if kind == "CronJob":
+        spec = spec["jobTemplate"]["spec"]
+    elif kind not in _TEMPLATES:
+        return None
+    template = spec["template"]
+    return Pod(item, (template.get("metadata") or {}).get("labels") or {}, template["spec"])

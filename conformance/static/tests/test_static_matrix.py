@@ -1,0 +1,78 @@
+"""The matrix file and what policies are read as."""
+
+import pytest
+
+from conformance.errors import SuiteError
+from conformance.static import edges, matrix
+from conformance.static.matrix import ANY, OUTSIDE, Edge
+from conformance.static.render import parse
+
+
+def test_the_matrix_has_the_seeds_flows():
+    flows = matrix.read().flows
+    assert Edge("rag-retrieval", "retrieval", "rag-llm", "llm", 8082) in flows
+    assert {e.from_namespace for e in flows if e.to_namespace == "rag-llm"} == {"rag-retrieval"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "flows: []",
+        "flows: [{from: a/b, to: c, ports: [1], why: x}]\noutside: []\nexceptions: []",
+    ],
+)
+def test_a_malformed_matrix_is_an_error(tmp_path, text):
+    path = tmp_path / "matrix.yaml"
+    path.write_text(text)
+    with pytest.raises(SuiteError, match="not a matrix"):
+        matrix.read(path)
+
+
+def test_a_flow_needs_a_reason(tmp_path):
+    path = tmp_path / "matrix.yaml"
+    path.write_text(
+        "flows: [{from: a/b, to: c/d, ports: [1], why: ''}]\noutside: []\nexceptions: []"
+    )
+    with pytest.raises(SuiteError, match="why"):
+        matrix.read(path)
+
+
+POLICY = """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: p, namespace: rag-x}
+spec:
+  podSelector: {matchLabels: {app.kubernetes.io/name: x}}
+  ingress: [%s]
+"""
+PORT = "ports: [{port: 80}]"
+NAMED = "namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: rag-y}}"
+
+
+@pytest.mark.parametrize(
+    ("rule", "caller", "port"),
+    [
+        (f"{{from: [{{{NAMED}}}], {PORT}}}", ("rag-y", ANY), 80),
+        (f"{{from: [{{{NAMED}}}]}}", ("rag-y", ANY), 0),
+        (f"{{from: [{{podSelector: {{}}}}], {PORT}}}", ("rag-x", ANY), 80),
+        (f"{{from: [{{namespaceSelector: {{}}}}], {PORT}}}", (ANY, ANY), 80),
+        (f"{{{PORT}}}", (ANY, ANY), 80),
+        ("{}", (ANY, ANY), 0),
+        (f"{{from: [{{ipBlock: {{cidr: 0.0.0.0/0}}}}], {PORT}}}", (ANY, ANY), 80),
+        (
+            f"{{from: [{{ipBlock: {{cidr: 0.0.0.0/0, except: [10.0.0.0/8]}}}}], {PORT}}}",
+            (OUTSIDE, ANY),
+            80,
+        ),
+        ("{from: [], ports: [{port: 80, endPort: 90}]}", (ANY, ANY), 0),
+    ],
+)
+def test_how_a_network_policy_is_read(lab, rule, caller, port):
+    found = edges.ingress(lab.having(parse(POLICY % rule)))
+    assert [e for e in found if e.to_namespace == "rag-x"] == [Edge(*caller, "rag-x", "x", port)]
+
+
+def test_a_selector_of_other_labels_counts_as_every_pod():
+    assert edges._account({"matchLabels": {"tier": "x"}}) == ANY
+    assert edges._account({"matchExpressions": [{"key": "x", "operator": "Exists"}]}) == ANY

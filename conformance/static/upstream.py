@@ -1,0 +1,97 @@
+"""What upstream's charts and install manifests become under our values and patches."""
+
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from conformance.cluster.node import artifacts, golang, programs
+from conformance.cluster.node.config import load
+from conformance.errors import SuiteError
+from conformance.static.environment import SOURCE, Environment, Overlay
+from conformance.static.finding import CLUSTER_SCOPED, Object
+from conformance.static.render import parse, render
+
+_SECONDS = 60
+_DEFINITION = "CustomResourceDefinition"
+
+
+def expand(environment: Environment) -> Environment:
+    """The environment with what its HelmReleases and bundles make; raises `SuiteError`.
+
+    Their CRDs are left out: the schemas come from the same modules.
+    """
+    found = tuple(_releases(environment)) + tuple(_bundles(environment))
+    return replace(environment, overlays=(*environment.overlays, *found))
+
+
+def _releases(environment: Environment) -> Iterator[Overlay]:
+    entries = {f"{e['name']}:{e['version']}": e for e in load("artifacts.yaml")["charts"]}
+    for item in environment.of("HelmRelease"):
+        entry = _entry(environment, item["spec"]["chartRef"]["name"], entries)
+        objects = _template(item, golang.module(entry["set"], entry["module"]) / entry["path"])
+        patches = [
+            patch
+            for renderer in item["spec"].get("postRenderers") or []
+            for patch in renderer["kustomize"].get("patches") or []
+        ]
+        yield _overlay(item, objects, patches)
+
+
+def _bundles(environment: Environment) -> Iterator[Overlay]:
+    entries = {f"{e['name']}:{e['version']}": e for e in load("artifacts.yaml")["bundles"]}
+    for item in environment.of("Kustomization"):
+        source = item["spec"]["sourceRef"]["name"]
+        if source != SOURCE:
+            manifests = artifacts.bundle(_entry(environment, source, entries))["manifests.yaml"]
+            yield _overlay(item, parse(manifests.decode()), item["spec"].get("patches") or [])
+
+
+def _entry(environment: Environment, source: str, entries: Mapping[str, Any]) -> Any:
+    for item in environment.of("OCIRepository"):
+        if item["metadata"]["name"] == source:
+            name = item["spec"]["url"].removeprefix("oci://")
+            name = name.removeprefix(environment.variables.get("oci_mirror", ""))
+            key = f"{name}:{item['spec']['ref'].get('tag')}"
+            if key in entries:
+                return entries[key]
+            raise SuiteError(
+                f"{key}: not in clusters/lab/node/artifacts.yaml, so it cannot be rendered"
+            )
+    raise SuiteError(f"there is no OCIRepository {source}")
+
+
+def _template(release: Object, chart: Path) -> list[Object]:
+    """The chart's objects, in the release's namespace."""
+    spec = release["spec"]
+    namespace = spec["targetNamespace"]
+    command = ["template", spec["releaseName"], str(chart), "--namespace", namespace]
+    done = subprocess.run(  # noqa: S603 - our own program
+        [programs.program("helm"), *command, "--values", "-"],
+        input=yaml.safe_dump(spec.get("values") or {}),
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+    )
+    if done.returncode:
+        raise SuiteError(f"helm template {spec['releaseName']}: {done.stderr.strip()}")
+    return parse(done.stdout)
+
+
+def _overlay(item: Object, objects: list[Object], patches: list[Any]) -> Overlay:
+    """The objects patched as Flux patches them, each in its namespace."""
+    namespace = item["spec"].get("targetNamespace")
+    with TemporaryDirectory() as folder:
+        kustomization = {"resources": ["objects.yaml"], "patches": patches}
+        (Path(folder) / "objects.yaml").write_text(yaml.safe_dump_all(objects))
+        (Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+        patched = [o for o in render(Path(folder)) if o["kind"] != _DEFINITION]
+    for one in patched:
+        if namespace and one["kind"] not in CLUSTER_SCOPED:
+            one["metadata"].setdefault("namespace", namespace)
+    name = item["metadata"]["name"]
+    return Overlay(name, f"{item['kind']} {name}", tuple(patched))

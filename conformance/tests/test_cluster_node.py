@@ -1,0 +1,182 @@
+"""The node on its machine: steps, commands, namespaces, providers."""
+
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from conformance.cluster import choose, existing, kind, traces
+from conformance.cluster.base import ClusterError
+from conformance.cluster.node import (
+    commands,
+    config,
+    namespace,
+    provider,
+)
+from conformance.cluster.node import tree as node_tree
+from conformance.cluster.node.config import State
+from conformance.cluster.node.files import place, write
+from conformance.cluster.node.namespace import Namespace
+from conformance.cluster.node.steps import Durations, Steps
+
+
+@pytest.fixture
+def lines(tmp_path):
+    console = Console(record=True, width=120, force_terminal=False)
+    return Steps(console, Durations(tmp_path / "durations.json"))
+
+
+def test_a_step_says_what_it_takes_and_what_it_took(lines):
+    with lines.step("images", 60):
+        lines.note("one")
+    said = lines.console.export_text()
+    assert "images (about 60 s)" in said
+    assert "✔ images 0." in said
+
+
+def test_a_step_that_had_work_to_do_is_remembered(tmp_path):
+    durations = Durations(tmp_path / "d.json")
+    durations.remember("build", 0.4)  # everything was cached
+    assert durations.expected("build", 600) == 600
+    durations.remember("build", 512.34)
+    assert Durations(tmp_path / "d.json").expected("build", 600) == 512.3
+
+
+def test_damaged_durations_are_not_an_error(tmp_path):
+    (tmp_path / "d.json").write_text("[")
+    assert Durations(tmp_path / "d.json").expected("x", 3) == 3
+
+
+def test_a_step_that_fails_is_not_ticked(lines):
+    with pytest.raises(ClusterError), lines.step("images", 1):
+        raise ClusterError("no")
+    assert "✔" not in lines.console.export_text()
+
+
+def test_a_failing_command_says_its_last_lines(tmp_path):
+    with pytest.raises(ClusterError, match=r"exit code 3\nbad"):
+        commands.run(["sh", "-c", "echo bad >&2; exit 3"], log=tmp_path / "log")
+    assert "bad" in (tmp_path / "log").read_text()
+
+
+def test_a_missing_program_is_named():
+    with pytest.raises(ClusterError, match="no-such-program: no such program"):
+        commands.run(["no-such-program"])
+
+
+def test_a_command_that_does_not_end_is_an_error():
+    with pytest.raises(ClusterError, match="no end after 0 s"):
+        commands.run(["sleep", "5"], timeout=0.1)
+
+
+def test_a_multi_call_program_is_run_by_name():
+    words = ["sh", "-c", "echo $0"]
+    assert commands.run(words, executable=Path("/bin/sh")).strip() == "sh"
+
+
+def test_placing_replaces_and_shares(tmp_path):
+    source = tmp_path / "a"
+    source.write_text("1")
+    place(source, tmp_path / "x/b")
+    place(source, tmp_path / "x/b")
+    assert (tmp_path / "x/b").stat().st_ino == source.stat().st_ino
+    write(tmp_path / "secret", b"k", mode=0o600)
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("taken", ["10.244.0.0/16", "10.96.0.0/16", "10.254.0.0/30"])
+def test_a_network_that_the_machine_uses_is_refused(monkeypatch, alone, taken):
+    monkeypatch.setattr(namespace, "run", lambda words: f"{taken} via 192.0.2.1 dev eth0\n")
+    with pytest.raises(ClusterError, match="already has a route"):
+        namespace._check_machine()
+
+
+def test_a_second_lab_on_a_machine_is_refused(monkeypatch):
+    monkeypatch.setattr(namespace, "running", lambda: {Path("/elsewhere/lab/node"): 7})
+    with pytest.raises(ClusterError, match=r"another lab runs on this machine \(/elsewhere/lab\)"):
+        namespace._check_machine()
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    monkeypatch.setattr(namespace, "running", dict)
+
+
+def test_a_machine_with_other_networks_is_fine(monkeypatch, alone):
+    monkeypatch.setattr(namespace, "run", lambda words: "default via 192.0.2.1 dev eth0\n")
+    namespace._check_machine()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_cgroups_are_removed_from_the_leaves_up(tmp_path, monkeypatch, version):
+    monkeypatch.setattr(namespace, "_CGROUPS", tmp_path)
+    roots = [tmp_path] if version == 2 else [tmp_path / "cpu", tmp_path / "memory"]
+    for root in roots:
+        (root / "rag-lab/kubepods/pod1").mkdir(parents=True)
+        (root / "cgroup.procs").touch()
+    if version == 2:
+        (tmp_path / "cgroup.controllers").touch()
+    namespace._remove_cgroups()
+    assert not list(tmp_path.rglob("rag-lab"))
+    namespace._remove_cgroups()  # a second time finds nothing to do
+
+
+def test_a_node_that_does_not_run_cannot_be_entered(tmp_path):
+    with pytest.raises(ClusterError, match="not running"):
+        Namespace(State(tmp_path / "lab")).enter(["true"])
+
+
+def test_every_upstream_registry_is_mirrored():
+    assert node_tree.upstream_registries() == ["docker.io", "ghcr.io", "quay.io", "registry.k8s.io"]
+
+
+def test_the_provider_follows_what_the_machine_has(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(choose, "docker_answers", lambda: True)
+    assert isinstance(choose.choose(tmp_path), kind.KindCluster)
+    monkeypatch.setattr(choose, "docker_answers", lambda: False)
+    assert isinstance(choose.choose(tmp_path), provider.NodeCluster)
+    assert choose.choose(tmp_path, tmp_path / "kc").kubeconfig == tmp_path / "kc"
+
+
+def test_a_docker_that_is_absent_or_deaf_does_not_answer(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not kind.docker_answers()
+    fake = tmp_path / "docker"
+    fake.write_text("#!/bin/sh\nexit 1\n")
+    fake.chmod(0o755)
+    assert not kind.docker_answers()
+
+
+def test_an_existing_cluster_that_does_not_answer_is_an_error(tmp_path):
+    cluster = existing.ExistingCluster(tmp_path / "kubeconfig")
+    with pytest.raises(ClusterError, match="does not answer"):
+        cluster.create()
+    with pytest.raises(ClusterError, match="push it to a registry"):
+        cluster.load_image("x:1")
+    cluster.delete()
+
+
+def test_what_is_left_behind_is_named_by_kind():
+    before = {"links": frozenset({"lo"}), "mounts": frozenset()}
+    assert traces.left_behind(before, before) == {}
+    after = {"links": frozenset({"lo", "rag-lab"}), "mounts": frozenset()}
+    assert traces.left_behind(before, after) == {"links": ["rag-lab"]}
+
+
+def test_the_state_lies_in_one_folder(tmp_path):
+    state = State(tmp_path / "lab")
+    for path in (state.tree, state.kubeconfig, state.registry, state.log):
+        assert path.is_relative_to(state.root)
+    assert not state.lock.is_relative_to(state.root)  # deleting the lab holds it
+    assert config.DATA.is_dir()
+
+
+def test_a_terminal_gets_a_bar_with_the_expected_time(tmp_path):
+    console = Console(record=True, width=120, force_terminal=True)
+    steps = Steps(console, Durations(tmp_path / "d.json"))
+    with steps.step("images", 60):
+        steps.note("pause")
+        time.sleep(0.3)  # the bar is drawn ten times a second
+    assert "of about 60 s" in console.export_text(clear=False)

@@ -1,0 +1,44 @@
+# Runs once, on empty storage, and then the root token is revoked. Only what lets the vault-access Job do the rest.
+initialize "secrets" {
+  request "kv" {
+    operation = "update"
+    path      = "sys/mounts/secret"
+    data      = { type = "kv", options = { version = "2" } }
+  }
+}
+
+initialize "auth" {
+  request "kubernetes" {
+    operation = "update"
+    path      = "sys/auth/kubernetes"
+    data      = { type = "kubernetes" }
+  }
+  request "api-server" {
+    operation = "update"
+    path      = "auth/kubernetes/config"
+    data      = { kubernetes_host = "https://kubernetes.default.svc" }
+  }
+  request "policy" {
+    operation = "update"
+    path      = "sys/policies/acl/vault-access"
+    data = {
+      policy = <<-EOT
+        path "sys/policies/acl/rag-*" { capabilities = ["create", "read", "update", "delete"] }
+        path "auth/kubernetes/role/rag-*" { capabilities = ["create", "read", "update", "delete"] }
+        path "auth/kubernetes/role" { capabilities = ["list"] }
+        path "secret/data/rag-*" { capabilities = ["create", "update"] }
+      EOT
+    }
+  }
+  request "role" {
+    operation = "update"
+    path      = "auth/kubernetes/role/vault-access"
+    data = {
+      bound_service_account_names      = ["vault-access"]
+      bound_service_account_namespaces = ["vault"]
+      token_policies                   = ["vault-access"]
+      token_ttl                        = "10m"
+      audience                         = "https://kubernetes.default.svc.cluster.local"
+    }
+  }
+}
