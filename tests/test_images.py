@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-IMAGES = Path(__file__).parents[1]
+IMAGES = Path(__file__).parents[1] / "images"
 LOCKS = IMAGES.parent / "requirements"
 LIBRARIES = {"common", "assets", "store"}
 PROGRAMS = sorted({p.parent.name for p in IMAGES.glob("*/pyproject.toml")} - LIBRARIES)
