@@ -96,6 +96,7 @@ def model_programs(at: Addresses) -> list[Program]:
         "BIND": f"{HOST}:{at.ports['llm']}",
         "LLM_MODEL": LLM_MODEL,
         "LLM_THREADS": "2",
+        "LLM_PROMPT_CACHE_MB": "1024",  # a question asked again is answered without reading its sources
         "LLM_WARMUP_FILE": str(at.layout.root / "llm-warmup.json"),
         "OMP_WAIT_POLICY": "passive",  # spinning threads collapse when other processes want the cores
     }

@@ -193,7 +193,7 @@ async def test_credentials_rotate_without_a_restart(database, tenants, pg, data,
         with psycopg.connect(database.superuser_dsn, autocommit=True) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-            "WHERE usename = 'rag_reader'"
+                "WHERE usename = 'rag_reader'"
             )
         assert await store.search(tenants[0], "policy", data.vector(1))
     finally:
@@ -281,14 +281,18 @@ def _nodes(plan):
 
 async def _explain(store, names, key, mode, exact=False):
     """The plan of a search as the service runs it: its login, the tenant's role, its settings."""
-    statement = SearchPlan(mode, 20, exact, False).statement(names.tables(key))
-    values = {"terms": query_terms("topic5 word12"), "dense": _clustered(1, 9)[0]}
+    text = SearchPlan(mode, 20, exact, False).statement(names.tables(key)).as_string()
+    text = text.replace("%(dense)b", "$1").replace("%(terms)b", "$2")
+    values = [_clustered(1, 9)[0].tolist(), query_terms("topic5 word12")]
     async with store._sessions.acting_as(names.reader, names.tenant) as connection:
         await connection.execute(
             SEARCH_SETTINGS, search_settings(HnswParameters(), 20, exact=exact)
         )
-        explain = sql.SQL("EXPLAIN (FORMAT JSON) ") + statement
-        row = await (await connection.execute(explain, values)).fetchone()
+        # Prepared as a search is, or the plan would be this query's own.
+        await connection.execute(f"PREPARE search (vector, integer[]) AS {text}")
+        explain = "EXPLAIN (FORMAT JSON) EXECUTE search ({}::float4[]::vector, {})"
+        row = await (await connection.execute(sql.SQL(explain).format(*values))).fetchone()
+        await connection.execute("DEALLOCATE search")
     return {
         (node["Node Type"], node["Index Name"])
         for node in _nodes(row[0][0]["Plan"])

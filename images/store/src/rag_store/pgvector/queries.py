@@ -12,14 +12,16 @@ from rag_store.fusion import K
 from rag_store.pgvector.names import TenantNames
 from rag_store.pgvector.session import BEGIN
 
-# The planner must see each query's own terms, a literal limit, and ef_search of our choice. It
-# does not know what fetching a vector out of line costs, so sequential scans are for `exact`.
+# The planner must see a literal limit and ef_search of our choice. It does not know what fetching
+# a vector out of line costs, so sequential scans are for `exact`. Without them the terms decide
+# nothing but whether parallel workers start, which gained no time (60,000 chunks, every one
+# matching): planning once for all queries saves a third of the server's time on a small index.
 # strict_order goes on searching when dead tuples (updates not yet vacuumed) crowd out live ones.
 _SETTINGS = (
     "set_config('hnsw.ef_search', %(ef_search)s, true), "
     "set_config('enable_seqscan', %(seqscan)s, true), "
     "set_config('hnsw.iterative_scan', 'strict_order', true), "
-    "set_config('plan_cache_mode', 'force_custom_plan', true)"
+    "set_config('plan_cache_mode', 'force_generic_plan', true)"
 )
 SEARCH_SETTINGS = f"SELECT {_SETTINGS}"
 BEGIN_SEARCH = f"{BEGIN}, {_SETTINGS}"
