@@ -57,5 +57,5 @@ lock: setup ## resolve every lock again
 benchmark: setup ## the ratios under benchmarks/, with a results file
 	@$(BIN)/python -m benchmarks
 
-clean: down ## remove the environment and the state of this checkout (caches stay)
+clean: down lab-down ## remove the environment and the state of this checkout (caches stay)
 	@rm -rf .venv .state report

@@ -1,5 +1,6 @@
 """The `kind` provider: Kubernetes in Docker, through pytest-kind, where a Docker engine answers."""
 
+import contextlib
 import subprocess
 from pathlib import Path
 from shutil import which
@@ -28,7 +29,9 @@ class KindCluster:
 
     def __init__(self, name: str, state: Path) -> None:
         self._kubeconfig = state / "kubeconfig"
-        self._kind = Kind(name, kubeconfig=self._kubeconfig)
+        state.mkdir(parents=True, exist_ok=True)
+        with contextlib.chdir(state):  # pytest-kind makes a folder wherever it is called
+            self._kind = Kind(name, kubeconfig=self._kubeconfig, kind_path=state / "kind")
 
     @property
     def kubeconfig(self) -> Path:
@@ -37,7 +40,6 @@ class KindCluster:
 
     def create(self) -> None:
         """Make it unless it is there."""
-        self._kubeconfig.parent.mkdir(parents=True, exist_ok=True)
         self._call("create")
 
     def load_image(self, reference: str) -> None:

@@ -121,9 +121,10 @@ def test_the_registry_has_the_blobs_on_disk_and_is_told_every_manifest_again(
 
 def test_a_reference_moves_to_what_was_added_last(server, tmp_path):
     held = Registry(tmp_path / "registry")
-    held.add([artifacts.flux_artifact("a/b:1", {"a": b"1"})])
+    first = artifacts.flux_artifact("a/b:1", {"a": b"1"})
     newer = artifacts.flux_artifact("a/b:1", {"a": b"2"})
-    held.add([newer])
+    assert held.add([first]) == held.add([first]) == []
+    assert held.add([newer]) == ["a/b:1"]
     held.publish()
     assert held.references() == ["a/b:1"]
     assert server["/v2/a/b/manifests/1"] == newer.manifest

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rich.console import Console
 
 from conformance.cluster.base import ClusterError
 from conformance.cluster.node import (
@@ -17,13 +16,12 @@ from conformance.cluster.node import (
 from conformance.cluster.node.config import State
 from conformance.cluster.node.namespace import Namespace
 from conformance.cluster.node.provider import NodeCluster
-from conformance.cluster.node.steps import Durations, Steps
+from conformance.tests._cluster import Commands, plain_steps
 
 
 @pytest.fixture
 def lines(tmp_path):
-    console = Console(record=True, width=120, force_terminal=False)
-    return Steps(console, Durations(tmp_path / "durations.json"))
+    return plain_steps(tmp_path)
 
 
 def kustomization(name="apps", ready="True", generation=1, **status):
@@ -65,6 +63,7 @@ def lab(tmp_path, monkeypatch, lines):
 
 
 def test_two_commands_do_not_work_on_one_lab(lab):
+    lab.state.root.mkdir(parents=True)
     with lab._alone(), pytest.raises(ClusterError, match="another command"):
         lab.delete()
 
@@ -75,9 +74,10 @@ def test_the_node_takes_root(lab, monkeypatch):
         lab.create()
 
 
-def test_removing_a_lab_that_is_not_there_is_no_error(lab):
-    lab.delete()
+def test_removing_a_lab_that_is_not_there_is_no_error_for_anybody(lab, monkeypatch):
     lab.stop()
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    lab.delete()
 
 
 def test_bringing_up_builds_boots_and_converges_in_this_order(lab, monkeypatch):
@@ -98,26 +98,6 @@ def test_the_encryption_key_is_made_once_and_for_root_alone(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o600
     (secrets_first, *_) = yaml.safe_load(first)["resources"][0]["providers"]
     assert len(base64.b64decode(secrets_first["secretbox"]["keys"][0]["secret"])) == 32
-
-
-class Commands:
-    """Stands for the machine's programs: notes what is called, answers as told."""
-
-    def __init__(self, answers=()):
-        self.calls, self.answers = [], dict(answers)
-
-    def __call__(self, command, **options):
-        words = " ".join(map(str, command))
-        self.calls.append(words)
-        for part, answer in self.answers.items():
-            if part in words:
-                if isinstance(answer, Exception):
-                    raise answer
-                return answer
-        return ""
-
-    def __contains__(self, part):
-        return any(part in call for call in self.calls)
 
 
 @pytest.fixture
@@ -199,8 +179,8 @@ def test_bringing_up_goes_through_every_step(lab, plane, monkeypatch):
             return answer
 
         monkeypatch.setattr(module, name, step)
-    for name in ("start", "restart_services"):
-        monkeypatch.setattr(Namespace, name, lambda self, name=name: seen.append(name))
+    for name in ("start", "restart_services", "forget"):
+        monkeypatch.setattr(Namespace, name, lambda self, *a, name=name: seen.append(name))
     monkeypatch.setattr(provider.Registry, "publish", lambda self, only=None: seen.append("serve"))
     lab.create()
     assert seen.index("build") < seen.index("prepare") < seen.index("start") < seen.index("serve")
@@ -211,4 +191,4 @@ def test_bringing_up_goes_through_every_step(lab, plane, monkeypatch):
     monkeypatch.setattr(provider.images, "pack", lambda reference: seen.append(reference))
     monkeypatch.setattr(provider.Registry, "add", lambda self, artifacts: None)
     lab.load_image("ghcr.io/x/y:1")
-    assert seen[-2:] == ["ghcr.io/x/y:1", "serve"]
+    assert seen[-3:] == ["ghcr.io/x/y:1", "serve", "forget"]

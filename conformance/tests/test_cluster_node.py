@@ -19,12 +19,12 @@ from conformance.cluster.node.config import State
 from conformance.cluster.node.files import place, write
 from conformance.cluster.node.namespace import Namespace
 from conformance.cluster.node.steps import Durations, Steps
+from conformance.tests._cluster import plain_steps
 
 
 @pytest.fixture
 def lines(tmp_path):
-    console = Console(record=True, width=120, force_terminal=False)
-    return Steps(console, Durations(tmp_path / "durations.json"))
+    return plain_steps(tmp_path)
 
 
 def test_a_step_says_what_it_takes_and_what_it_took(lines):
@@ -127,6 +127,21 @@ def test_a_node_that_does_not_run_cannot_be_entered(tmp_path):
         Namespace(State(tmp_path / "lab")).enter(["true"])
 
 
+def test_containerd_forgets_only_what_it_has(tmp_path, monkeypatch):
+    calls = []
+
+    def enter(self, command):
+        calls.append(command[3:])
+        return "a:1\nb:1\n"
+
+    monkeypatch.setattr(Namespace, "enter", enter)
+    Namespace(State(tmp_path)).forget(["b:1", "c:1"])
+    assert calls[-1] == ["images", "remove", "b:1"]
+    calls.clear()
+    Namespace(State(tmp_path)).forget([])
+    assert calls == []
+
+
 def test_every_upstream_registry_is_mirrored():
     assert node_tree.upstream_registries() == ["docker.io", "ghcr.io", "quay.io", "registry.k8s.io"]
 
@@ -180,3 +195,30 @@ def test_a_terminal_gets_a_bar_with_the_expected_time(tmp_path):
         steps.note("pause")
         time.sleep(0.3)  # the bar is drawn ten times a second
     assert "of about 60 s" in console.export_text(clear=False)
+
+
+def test_kind_is_driven_through_its_provider_and_its_errors_are_named(tmp_path, monkeypatch):
+    done = []
+
+    class Fake:
+        name = "rag-lab"
+
+        def __init__(self, name, **options):
+            done.append(options["kubeconfig"])
+
+        def create(self):
+            done.append("create")
+
+        def load_docker_image(self, reference):
+            raise RuntimeError("no such image")
+
+        def delete(self):
+            done.append("delete")
+
+    monkeypatch.setattr(kind, "Kind", Fake)
+    cluster = kind.KindCluster("rag-lab", tmp_path / "state")
+    cluster.create()
+    cluster.delete()
+    assert done == [cluster.kubeconfig, "create", "delete"]
+    with pytest.raises(ClusterError, match="load_docker_image rag-lab: no such image"):
+        cluster.load_image("x:1")

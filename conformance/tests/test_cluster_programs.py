@@ -16,26 +16,7 @@ from conformance.cluster.node import (
     programs,
     wheels,
 )
-
-
-class Commands:
-    """Stands for the machine's programs: notes what is called, answers as told."""
-
-    def __init__(self, answers=()):
-        self.calls, self.answers = [], dict(answers)
-
-    def __call__(self, command, **options):
-        words = " ".join(map(str, command))
-        self.calls.append(words)
-        for part, answer in self.answers.items():
-            if part in words:
-                if isinstance(answer, Exception):
-                    raise answer
-                return answer
-        return ""
-
-    def __contains__(self, part):
-        return any(part in call for call in self.calls)
+from conformance.tests._cluster import Commands
 
 
 def test_a_programs_digest_follows_its_sources_and_options(tmp_path, monkeypatch):

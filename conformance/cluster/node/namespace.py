@@ -65,6 +65,23 @@ class Namespace:
         services = [f"/etc/lab/services/{name}" for name in ("containerd", "kubelet")]
         self.enter(["sv", "-w", "20", "restart", *services])
 
+    def forget(self, references: Sequence[str]) -> None:
+        """Let containerd pull these images anew where it has them; running containers stay."""
+        if not references:
+            return
+        ctr = ["ctr", "--namespace", "k8s.io", "images"]
+        _await(lambda: self._answers(["ctr", "version"]), "containerd does not answer")
+        held = set(self.enter([*ctr, "list", "--quiet"]).split())
+        if stale := sorted(held & set(references)):
+            self.enter([*ctr, "remove", *stale])
+
+    def _answers(self, command: Sequence[str]) -> bool:
+        try:
+            self.enter(command)
+        except ClusterError:
+            return False
+        return True
+
     def stop(self) -> None:
         """End every process of the node; its mounts, links and rules end with them."""
         if (pid := self.init()) is not None:

@@ -123,4 +123,6 @@ def _compile(members: list[Program]) -> None:
     tags = sorted({tag for member in members for tag in member.tags})
     options = ["-tags", ",".join(tags)] if tags else []
     packages = [member.package for member in members]
-    go(members[0].module_set, "build", *_FLAGS, *options, *packages)
+    # Unlike `go build` of several programs this links none of them.
+    export = ["-export", "-deps", "-f", "{{if .Export}}{{end}}"]
+    go(members[0].module_set, "list", *_FLAGS, *options, *export, *packages)

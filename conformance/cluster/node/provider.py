@@ -30,7 +30,7 @@ class NodeCluster:
     """A one-node cluster in namespaces of this machine; each step is repeatable, so `create` resumes."""
 
     def __init__(self, root: Path, steps: Steps | None = None) -> None:
-        self.state = State(root)
+        self.state = State(root.resolve())
         self.node = Namespace(self.state)
         self.steps = steps or Steps()
 
@@ -47,11 +47,12 @@ class NodeCluster:
             self._converge()
 
     def load_image(self, reference: str) -> None:
-        """Serve an image of `images.yaml` in the lab's registry, as it is built now."""
+        """Serve an image of `images.yaml` as it is built now; pods take it when they start again."""
         with self._alone():
             registry = Registry(self.state.registry)
-            registry.add([images.pack(reference)])
+            moved = registry.add([images.pack(reference)])
             registry.publish([reference])
+            self.node.forget(moved)
 
     def sync(self, *, wait_seconds: float = _SYNC_SECONDS) -> str:
         """Publish the working tree and wait until Flux has applied it; returns its revision."""
@@ -69,6 +70,8 @@ class NodeCluster:
 
     def delete(self) -> None:
         """End the node and remove its data; caches stay."""
+        if not self.state.root.exists():
+            return
         with self._alone():
             self.node.stop()
             tree.remove(self.state)
@@ -96,12 +99,14 @@ class NodeCluster:
             tree.tools(self.state)
             changed = tree.prepare(self.state)
         with step("images, charts and manifests", 60):
-            registry.add([*images.pack_all(self.steps.note), *artifacts.make_all(self.steps.note)])
+            made = [*images.pack_all(self.steps.note), *artifacts.make_all(self.steps.note)]
+            moved = registry.add(made)
         with step("node and registry", 3):
             self.node.start()
             if changed:
                 self.node.restart_services()
             registry.publish()
+            self.node.forget(moved)
         with step("control plane", 60):
             control_plane.create(self.state, self.node, self.steps.note)
 

@@ -22,14 +22,17 @@ class Registry:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def add(self, artifacts: Iterable[Artifact]) -> None:
-        """Put the artifacts into the layout; a reference that is there moves."""
-        index = self._index()
+    def add(self, artifacts: Iterable[Artifact]) -> list[str]:
+        """Put the artifacts into the layout; returns the references that now mean something else."""
+        index, moved = self._index(), []
         for artifact in artifacts:
+            if index.get(artifact.reference, "") not in {"", artifact.manifest.decode()}:
+                moved.append(artifact.reference)
             for blob in (artifact.config, *artifact.layers):
                 self._store(blob)
             index[artifact.reference] = artifact.manifest.decode()
         write(self._manifests, json.dumps(index, indent=1).encode())
+        return moved
 
     def references(self) -> list[str]:
         """What the layout holds."""

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from conformance.cluster.node.config import load
 from conformance.static import environment, structure
 from conformance.static.environment import Overlay
 from conformance.static.render import RenderError, render
@@ -48,3 +49,9 @@ def test_a_circle_of_kustomizations_is_a_finding(lab):
 def test_kustomize_says_what_is_wrong(tmp_path):
     with pytest.raises(RenderError, match="kustomization"):
         render(tmp_path)
+
+
+def test_the_labs_variables_are_those_of_its_node(lab):
+    node = load("node.yaml")
+    assert lab.variables["pod_cidr"] == node["pod_cidr"]
+    assert lab.variables["oci_mirror"] == f"{node['registry']}/"
