@@ -21,6 +21,7 @@ from rag_store.base import (
 )
 from rag_store.bm25 import query_terms
 from rag_store.checks import generation_id
+from rag_store.fusion import rank
 from rag_store.pgvector import PgvectorStore, bootstrap
 from rag_store.pgvector.names import TenantNames
 from rag_store.pgvector.queries import SEARCH_SETTINGS, SearchPlan, search_settings
@@ -143,6 +144,42 @@ async def test_the_role_ends_with_the_transaction(tenants, pg, data):
     async with store._sessions.connection() as connection:
         row = await (await connection.execute("SELECT current_user, session_user")).fetchone()
     assert row == ("rag_writer", "rag_writer")
+
+
+async def test_a_cancelled_search_leaves_no_role_behind(tenants, pg, data):
+    store = pg(pool_size=1)
+    await data.fill(store, tenants[0], 6)
+    for turn in range(20):
+        search = asyncio.create_task(store.search(tenants[0], "policy", data.vector(1)))
+        await asyncio.sleep(turn / 4000)
+        search.cancel()
+        await asyncio.gather(search, return_exceptions=True)
+        async with store._sessions.connection() as connection:
+            row = await (await connection.execute("SELECT current_user")).fetchone()
+        assert row == ("rag_writer",)
+    assert await store.search(tenants[0], "policy", data.vector(1))
+
+
+@pytest.mark.parametrize("mode", SearchMode)
+async def test_equal_scores_are_ranked_as_every_store_ranks_them(tenants, pg, data, mode):
+    store, generation = pg(), await pg().ensure_generation(tenants[0], data.model)
+    for doc_id in ("b", "B", "ä", "a-1", "a1", "_", "Z"):
+        texts = ["security policy", "security policy", "holiday policy"]
+        chunks = data.chunks(doc_id, *texts)  # the same vectors in every document
+        await store.upsert(tenants[0], generation.id, data.document(doc_id), chunks)
+    await store.activate(tenants[0], generation.id)
+    query = data.vector(1)
+    hits = await store.search(tenants[0], "security", query, mode=mode, limit=21)
+    legs = [
+        [(h.chunk.chunk_id, score) for h in hits if (score := getattr(h, leg)) is not None]
+        for leg in ("dense_score", "lexical_score")
+    ]
+    expected = rank(*legs, mode, 21)
+    assert all(len({score for _, score in leg}) < len(leg) for leg in legs if leg)
+    assert any(legs)
+    assert [(h.chunk.chunk_id, h.score, h.dense_rank, h.lexical_rank) for h in hits] == [
+        (e.chunk_id, e.score, e.dense_rank, e.lexical_rank) for e in expected
+    ]
 
 
 async def test_memberships_neither_inherit_nor_administer(database, tenants):
