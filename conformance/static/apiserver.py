@@ -1,7 +1,6 @@
 """A throwaway etcd and API server: the real admission, nobody's cluster."""
 
 import secrets
-import socket
 import ssl
 import subprocess
 import time
@@ -14,6 +13,7 @@ import httpx
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from conformance.children import ended, free_port
 from conformance.cluster.node import programs
 from conformance.errors import SuiteError
 
@@ -30,7 +30,7 @@ def throwaway() -> Iterator[httpx.Client]:
     """A client of a fresh API server, removed with all its data afterwards; raises `SuiteError`."""
     with TemporaryDirectory(prefix="rag-admission-") as name, ExitStack() as stack:
         folder = Path(name)
-        etcd, peers, api = (_free_port() for _ in range(3))
+        etcd, peers, api = (free_port() for _ in range(3))
         stack.enter_context(
             _process("etcd", programs.program("etcd"), folder, _etcd(etcd, peers, folder))
         )
@@ -93,15 +93,8 @@ def _process(
         process = subprocess.Popen(  # noqa: S603 - our own programs
             [name, *arguments], executable=program, stdout=log, stderr=log, cwd=folder
         )
-    try:
+    with ended(process, _STOP_SECONDS):
         yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 @contextmanager
@@ -135,10 +128,3 @@ def _connect(port: int, token: str, certificate: Path) -> httpx.Client:
         timeout=30,
         trust_env=False,
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

@@ -3,8 +3,6 @@
 import json
 import re
 import resource
-import socket
-import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -16,11 +14,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from conformance.children import free_port
 from conformance.gate import ProbeError
 from conformance.targets import http
 from conformance.targets.base import Target
 from conformance.targets.processes import serving
-from conformance.targets.reconfigured import Started, reconfigured, started
+from conformance.targets.reconfigured import Started, reconfigured, running, started
 from rag_common.tenancy import HEADER
 
 Json = dict[str, Any]
@@ -36,9 +35,7 @@ _USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
 
 def free_url() -> str:
     """An HTTP address of this machine that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{sock.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
 def copy_first_source(sources: list[str], question: str) -> list[Json]:
@@ -120,32 +117,17 @@ def answers_changed(
     how, inner = started(target.processes.pid(name)), free_url()
     with (
         target.processes.stopped(name),
-        _running(how, inner, BIND=inner.removeprefix("http://")),
+        _answering(how, inner, BIND=inner.removeprefix("http://")),
         serving(proxy(inner, change, sent), url),
     ):
         yield
 
 
 @contextmanager
-def _running(how: Started, url: str, **settings: str) -> Iterator[None]:
-    process = subprocess.Popen(  # noqa: S603 - the program that ran before
-        how.command,
-        env=how.environment | settings,
-        cwd=how.directory,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
+def _answering(how: Started, url: str, **settings: str) -> Iterator[None]:
+    with running(how, **settings):
         _wait_ready(url)
         yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _wait_ready(url: str) -> None:

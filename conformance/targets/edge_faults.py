@@ -1,6 +1,5 @@
 """Faults at the edge: a gateway with another configuration, a guard that lets everybody in."""
 
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from starlette.routing import Route
 
 from conformance.gate import ProbeError
 from conformance.targets.base import Target
-from conformance.targets.reconfigured import STOP_SECONDS, started
+from conformance.targets.reconfigured import running, started
 
 Config = dict[str, Any]
 Change = Callable[[Config], None]
@@ -87,24 +86,9 @@ def gateway_changed(target: Target, change: Change) -> Iterator[None]:
         path = Path(folder) / "envoy.yaml"
         path.write_text(changed, encoding="utf-8")
         command = [str(path) if part == original else part for part in how.command]
-        process = subprocess.Popen(  # noqa: S603 - the program that ran before
-            command,
-            cwd=how.directory,
-            env=how.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
+        with running(how._replace(command=command)):
             target.processes.wait_ready("envoy")
             yield
-        finally:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from conformance.children import ended
 from conformance.gate import ProbeError
 from conformance.targets.base import Target
 
@@ -37,28 +38,27 @@ def started(pid: int) -> Started:
 
 
 @contextmanager
+def running(how: Started, **settings: str) -> Iterator[None]:
+    """Inside the block the program runs again as `how` says, with `settings` in its environment."""
+    process = subprocess.Popen(  # noqa: S603 - the program that ran before
+        how.command,
+        env=how.environment | settings,
+        cwd=how.directory,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    with ended(process, STOP_SECONDS):
+        yield
+
+
+@contextmanager
 def reconfigured(target: Target, name: str, **settings: str) -> Iterator[None]:
     """Inside the block program `name` runs with `settings` in its environment.
 
     It is the same command otherwise; after the block the supervised program is back and ready.
     """
     how = started(target.processes.pid(name))
-    with target.processes.stopped(name):
-        process = subprocess.Popen(  # noqa: S603 - the program that ran before
-            how.command,
-            env=how.environment | settings,
-            cwd=how.directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            target.processes.wait_ready(name)
-            yield
-        finally:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    with target.processes.stopped(name), running(how, **settings):
+        target.processes.wait_ready(name)
+        yield
