@@ -16,10 +16,11 @@ from conformance.cluster.node import (
 )
 from conformance.cluster.node import tree as node_tree
 from conformance.cluster.node.config import State
-from conformance.cluster.node.files import place, write
+from conformance.cluster.node.files import place
 from conformance.cluster.node.namespace import Namespace
 from conformance.cluster.node.steps import Durations, Steps
 from conformance.tests._cluster import plain_steps
+from rag_common.files import write_atomic
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_placing_replaces_and_shares(tmp_path):
     place(source, tmp_path / "x/b")
     place(source, tmp_path / "x/b")
     assert (tmp_path / "x/b").stat().st_ino == source.stat().st_ino
-    write(tmp_path / "secret", b"k", mode=0o600)
+    write_atomic(tmp_path / "secret", b"k", mode=0o600)
     assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
 
 

@@ -22,7 +22,7 @@ _CHART_CONFIG = "application/vnd.cncf.helm.config.v1+json"
 _CHART_LAYER = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 _FLUX_CONFIG = "application/vnd.cncf.flux.config.v1+json"
 _FLUX_LAYER = "application/vnd.cncf.flux.content.v1.tar+gzip"
-_REVISION = "org.opencontainers.image.revision"
+REVISION = "org.opencontainers.image.revision"
 
 
 def make_all(note: Callable[[str], None]) -> list[Artifact]:
@@ -100,7 +100,7 @@ def kustomize(folder: Path) -> str:
 
 def flux_artifact(reference: str, files: Mapping[str, bytes], *, revision: str = "") -> Artifact:
     """The files as Flux's OCI artifact; the same bytes for the same files."""
-    annotations = {_REVISION: revision} if revision else {}
+    annotations = {REVISION: revision} if revision else {}
     layer = in_memory(_archive(files.items()), _FLUX_LAYER)
     return Artifact(reference, in_memory(b"{}", _FLUX_CONFIG), [layer], annotations)
 

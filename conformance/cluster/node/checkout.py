@@ -6,6 +6,7 @@ from pathlib import Path
 
 from conformance.cluster.base import ClusterError
 from conformance.cluster.node.artifacts import flux_artifact
+from conformance.cluster.node.files import feed
 from conformance.cluster.node.oci import Artifact
 
 _FOLDERS = ("clusters", "platform", "apps")
@@ -13,7 +14,7 @@ _FOLDERS = ("clusters", "platform", "apps")
 
 def artifact(root: Path, reference: str) -> Artifact:
     """The artifact of the working tree; raises `ClusterError` where Git cannot tell its files."""
-    files = {name: (root / name).read_bytes() for name in _names(root) if (root / name).is_file()}
+    files = {str(path.relative_to(root)): path.read_bytes() for path in _files(root)}
     return flux_artifact(reference, files, revision=revision(root))
 
 
@@ -28,15 +29,14 @@ def revision(root: Path) -> str:
 
 def _digest(root: Path) -> str:
     total = hashlib.sha256()
-    for name in _names(root):
-        if (root / name).is_file():
-            total.update(f"{name}\0".encode() + (root / name).read_bytes() + b"\0")
+    feed(total, root, _files(root))
     return total.hexdigest()[:12]
 
 
-def _names(root: Path) -> list[str]:
+def _files(root: Path) -> list[Path]:
     options = ["-z", "--cached", "--others", "--exclude-standard", "--"]
-    return sorted(set(filter(None, _git(root, "ls-files", *options, *_FOLDERS).split("\0"))))
+    names = set(filter(None, _git(root, "ls-files", *options, *_FOLDERS).split("\0")))
+    return [path for name in sorted(names) if (path := root / name).is_file()]
 
 
 def _git(root: Path, *words: str) -> str:

@@ -12,8 +12,8 @@ import yaml
 from conformance.cluster.base import ClusterError
 from conformance.cluster.node.commands import run
 from conformance.cluster.node.config import DATA, State
-from conformance.cluster.node.files import write
 from conformance.cluster.node.namespace import Namespace
+from rag_common.files import write_atomic
 
 _CONFIG = "/etc/kubernetes/kubeadm.yaml"
 _FILES = ("certs all", "kubeconfig all", "etcd local", "control-plane all", "kubelet-start")
@@ -35,7 +35,7 @@ def create(state: State, node: Namespace, note: Callable[[str], None]) -> None:
     _await_api(state)
     if fresh:
         _phases(node, state, _OBJECTS, note)
-        write(done, digest.encode())
+        write_atomic(done, digest.encode())
 
 
 def _phases(
@@ -67,11 +67,13 @@ def _encryption(state: State) -> None:
         ],
     }
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write(path, yaml.safe_dump(config).encode(), mode=0o600)
+    write_atomic(path, yaml.safe_dump(config).encode(), mode=0o600)
 
 
 def _kubeconfig(state: State) -> None:
-    write(state.kubeconfig, (state.tree / "etc/kubernetes/admin.conf").read_bytes(), mode=0o600)
+    write_atomic(
+        state.kubeconfig, (state.tree / "etc/kubernetes/admin.conf").read_bytes(), mode=0o600
+    )
 
 
 def kubectl(

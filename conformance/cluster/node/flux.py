@@ -32,7 +32,7 @@ def publish(state: State) -> str:
     registry = Registry(state.registry)
     registry.add([artifact])
     registry.publish([CHECKOUT])
-    return artifact.annotations["org.opencontainers.image.revision"]
+    return artifact.annotations[artifacts.REVISION]
 
 
 def point(state: State) -> None:

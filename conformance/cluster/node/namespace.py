@@ -57,8 +57,7 @@ class Namespace:
         """Run a command in the node, as `commands.run` does; raises `ClusterError`."""
         if (pid := self.init()) is None:
             raise ClusterError("the lab's node is not running; `ragctl cluster up` starts it")
-        namespaces = ["nsenter", "--target", str(pid), *_NAMESPACES]
-        return run([*namespaces, *command], **options)  # type: ignore[arg-type]
+        return run([*_inside(pid), *command], **options)  # type: ignore[arg-type]
 
     def restart_services(self) -> None:
         """Let containerd and kubelet read their configuration again; containers keep running."""
@@ -144,21 +143,24 @@ def _check_machine() -> None:
                 )
 
 
+def _inside(pid: int) -> list[str]:
+    """What a command begins with to run in the node."""
+    return ["nsenter", "--target", str(pid), *_NAMESPACES]
+
+
 def _connected(pid: int) -> bool:
     """Whether the last part of `_connect` is done."""
-    inside = ["nsenter", "--target", str(pid), *_NAMESPACES]
-    return bool(run([*inside, "ip", "route", "show", "default"]).strip())
+    return bool(run([*_inside(pid), "ip", "route", "show", "default"]).strip())
 
 
 def _connect(pid: int) -> None:
     """Put a cable between the machine and the node; its node side is `eth0`."""
-    at, netns = network(), str(pid)
+    at, inside = network(), _inside(pid)
     if Path(f"/sys/class/net/{_LINK}").exists():  # an interrupted start made half of it
         run(["ip", "link", "delete", _LINK])
-    run(["ip", "link", "add", _LINK, "type", "veth", "peer", "name", "eth0", "netns", netns])
+    run(["ip", "link", "add", _LINK, "type", "veth", "peer", "name", "eth0", "netns", str(pid)])
     run(["ip", "address", "add", str(at.host), "dev", _LINK])
     run(["ip", "link", "set", _LINK, "up"])
-    inside = ["nsenter", "--target", netns, *_NAMESPACES]
     run([*inside, "ip", "address", "add", str(at.node), "dev", "eth0"])
     run([*inside, "ip", "link", "set", "eth0", "up"])
     run([*inside, "sysctl", "-qw", "net.ipv4.ip_forward=1"])

@@ -11,8 +11,9 @@ from pathlib import Path
 from conformance.cluster.base import ClusterError
 from conformance.cluster.node import wheels
 from conformance.cluster.node.config import DATA, load
+from conformance.cluster.node.files import feed, under
 from conformance.cluster.node.golang import Prefetch, go
-from rag_assets import derived
+from rag_assets import derived, is_derived
 
 _FLAGS = ("-trimpath", "-buildvcs=false", "-mod=readonly")
 
@@ -46,8 +47,7 @@ def set_digest(module_set: str) -> str:
     """SHA-256 over a set's files and the toolchain, in hex."""
     total = hashlib.sha256((DATA / wheels.TOOLCHAIN).read_bytes())
     folder = DATA / "modules" / module_set
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        total.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")
+    feed(total, folder, under(folder))
     return total.hexdigest()
 
 
@@ -101,19 +101,7 @@ def build(names: Iterable[str], note: Callable[[str], None]) -> None:
 
 def is_cached(name: str) -> bool:
     """Whether the program is there, so that it need not be built."""
-    try:
-        derived(f"lab-{name}", programs()[name].digest, _refuse)
-    except _AbsentError:
-        return False
-    return True
-
-
-class _AbsentError(Exception):
-    pass
-
-
-def _refuse(target: Path) -> None:
-    raise _AbsentError
+    return is_derived(f"lab-{name}", programs()[name].digest)
 
 
 def _compile(members: list[Program]) -> None:

@@ -10,8 +10,9 @@ import httpx
 
 from conformance.cluster.base import ClusterError
 from conformance.cluster.node.config import network
-from conformance.cluster.node.files import place, write
+from conformance.cluster.node.files import place
 from conformance.cluster.node.oci import MANIFEST, Artifact, Blob
+from rag_common.files import write_atomic
 
 _ANSWER_SECONDS = 30.0
 
@@ -31,7 +32,7 @@ class Registry:
             for blob in (artifact.config, *artifact.layers):
                 self._store(blob)
             index[artifact.reference] = artifact.manifest.decode()
-        write(self._manifests, json.dumps(index, indent=1).encode())
+        write_atomic(self._manifests, json.dumps(index, indent=1).encode())
         return moved
 
     def references(self) -> list[str]:
@@ -67,7 +68,7 @@ class Registry:
         if isinstance(blob.content, Path):
             place(blob.content, target)
         else:
-            write(target, blob.content)
+            write_atomic(target, blob.content)
 
 
 def _await(client: httpx.Client) -> None:

@@ -8,7 +8,8 @@ from conformance.cluster.base import ClusterError
 from conformance.cluster.node import debian, images, programs
 from conformance.cluster.node.commands import run
 from conformance.cluster.node.config import DATA, State, network
-from conformance.cluster.node.files import place, write
+from conformance.cluster.node.files import feed, place, under
+from rag_common.files import write_atomic
 
 _KUBERNETES = ("kubeadm", "kubectl", "kubelet")
 _TOOLS = ("crane",)
@@ -42,16 +43,15 @@ def configure(state: State) -> bool:
     shutil.copytree(state.tree / "usr/lib/cni", state.tree / "opt/cni/bin", dirs_exist_ok=True)
     for upstream in upstream_registries():
         text = _HOSTS_TOML.format(registry=network().registry, upstream=upstream)
-        write(state.tree / f"etc/containerd/certs.d/{upstream}/hosts.toml", text.encode())
-    write(state.tree / "etc/kubernetes/kubeadm.yaml", (DATA / "kubeadm.yaml").read_bytes())
-    write(done, digest.encode())
+        write_atomic(state.tree / f"etc/containerd/certs.d/{upstream}/hosts.toml", text.encode())
+    write_atomic(state.tree / "etc/kubernetes/kubeadm.yaml", (DATA / "kubeadm.yaml").read_bytes())
+    write_atomic(done, digest.encode())
     return True
 
 
 def _digest() -> str:
     total = hashlib.sha256((DATA / "kubeadm.yaml").read_bytes())
-    for path in sorted(path for path in (DATA / "rootfs").rglob("*") if path.is_file()):
-        total.update(f"{path}\0".encode() + path.read_bytes() + b"\0")
+    feed(total, DATA, under(DATA / "rootfs"))
     total.update("\n".join(upstream_registries()).encode())
     return total.hexdigest()
 

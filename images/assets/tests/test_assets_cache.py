@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from rag_assets import cache_dir, cli, derived
+from rag_assets import cache_dir, cli, derived, is_derived
 from rag_assets.progress import reporting
 
 
@@ -29,6 +29,13 @@ def test_derived_is_built_once_for_its_inputs(shelf):
     assert len(built) == 1
     derived("m/int8", "e" * 64, build)
     assert len(built) == 2
+
+
+def test_asking_what_is_cached_builds_nothing(shelf):
+    assert not is_derived("index", "a" * 64)
+    derived("index", "a" * 64, lambda folder: None)
+    assert is_derived("index", "a" * 64)
+    assert not is_derived("index", "b" * 64)
 
 
 def test_a_failed_build_leaves_nothing(shelf):

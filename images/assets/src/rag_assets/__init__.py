@@ -1,6 +1,6 @@
 """Models and labelled data sets: fetched from declared sources, checked by SHA-256, cached."""
 
-from rag_assets.cache import cache_dir, derived
+from rag_assets.cache import cache_dir, derived, is_derived
 from rag_assets.errors import (
     AssetError,
     ChecksumError,
@@ -21,5 +21,6 @@ __all__ = [
     "cache_dir",
     "derived",
     "fetch",
+    "is_derived",
     "load_manifest",
 ]

@@ -53,8 +53,17 @@ def derived(name: str, inputs_digest: str, build: Callable[[Path], None]) -> Pat
 
     Include in the digest whatever changes the result: code version, options, input files.
     """
-    path = cache_dir() / "derived" / f"{_SAFE.sub('-', name)}-{inputs_digest[:32]}"
+    path = _derived_path(name, inputs_digest)
     if path.is_dir():
         return path
     with locked(path):
         return path if path.is_dir() else install(path, build)
+
+
+def is_derived(name: str, inputs_digest: str) -> bool:
+    """Whether `derived` would find the folder and build nothing."""
+    return _derived_path(name, inputs_digest).is_dir()
+
+
+def _derived_path(name: str, inputs_digest: str) -> Path:
+    return cache_dir() / "derived" / f"{_SAFE.sub('-', name)}-{inputs_digest[:32]}"
