@@ -5,10 +5,14 @@ Processor time tells where the time goes, and other load on the machine hardly m
 
 import asyncio
 import itertools
+import json
 import statistics
+import sys
+import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +22,8 @@ from benchmarks._progress import bar, say
 
 Ask = Callable[[int], Awaitable[None]]
 Figures = dict[str, float]
+Measure = Callable[[Path, "int | None", "Load"], Coroutine[Any, Any, dict[str, Any]]]
+Run = Callable[["int | None", "Load | None"], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +113,17 @@ def overheads(
         askers: {f"{side}/{base}": overhead(at[side], at[base]) for side, base in pairs}
         for askers, at in measured.items()
     }
+
+
+def in_a_folder(measure: Measure, size: int | None, load: Load | None) -> dict[str, Any]:
+    """What `measure` finds in a folder of its own, on the event loop that the services use."""
+    import uvloop
+
+    with tempfile.TemporaryDirectory(prefix="rb-") as name:
+        return uvloop.run(measure(Path(name), size, load or Load()))
+
+
+def quick_look(run: Run) -> None:
+    """Print what `run` finds; `[DOCUMENTS [QUESTIONS]]` on the command line make it small."""
+    small = Load(int(sys.argv[2]), 1) if len(sys.argv) > 2 else None
+    print(json.dumps(run(int(sys.argv[1]) if len(sys.argv) > 1 else None, small), indent=1))

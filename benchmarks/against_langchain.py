@@ -7,12 +7,7 @@ LangChain in its own memory. The service also checks a tenant's token, takes the
 makes an audit record durable, which the other side is spared.
 """
 
-import hashlib
-import json
 import re
-import subprocess
-import sys
-import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -24,9 +19,9 @@ from psycopg import sql
 
 from benchmarks import BLAS_THREADS
 from benchmarks._fitz_index import MODEL, TENANT, Corpus, Index, index
-from benchmarks._load import Load, compare
+from benchmarks._load import Load, compare, in_a_folder, quick_look
 from benchmarks._processes import Client, Services, process, services
-from rag_assets import derived
+from conformance.locked import environment
 from rag_store.factory import DEFAULT_HNSW
 from rag_store.pgvector.names import TenantNames
 
@@ -49,15 +44,7 @@ CREATE INDEX ON langchain.chunk USING gin (content_tsv);
 
 def interpreter() -> Path:
     """The Python of a venv in the user's cache that holds exactly `LOCK`; made when missing."""
-
-    def build(folder: Path) -> None:
-        uv, python = [sys.executable, "-m", "uv"], str(folder / "bin/python")
-        subprocess.run([*uv, "venv", "-q", "--clear", "-p", sys.executable, folder], check=True)
-        sync = [*uv, "pip", "sync", "--require-hashes", "--python", python, LOCK]
-        subprocess.run(sync, check=True)
-
-    digest = hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()
-    return derived("benchmark-langchain", digest, build) / "bin/python"
+    return environment("benchmark-langchain", LOCK) / "bin/python"
 
 
 def _versions() -> dict[str, str]:
@@ -152,12 +139,8 @@ async def _run(folder: Path, size: int | None, load: Load) -> dict[str, Any]:
 
 def run(size: int | None = None, load: Load | None = None) -> dict[str, Any]:
     """Latency, throughput and processor time of each side, over `size` or all documents."""
-    import uvloop
-
-    with tempfile.TemporaryDirectory(prefix="rb-") as name:
-        return uvloop.run(_run(Path(name), size, load or Load()))
+    return in_a_folder(_run, size, load)
 
 
 if __name__ == "__main__":
-    small = Load(int(sys.argv[2]), 1) if len(sys.argv) > 2 else None
-    print(json.dumps(run(int(sys.argv[1]) if len(sys.argv) > 1 else None, small), indent=1))
+    quick_look(run)

@@ -7,10 +7,7 @@ vectors in Valkey, `cold` asks the real embedder for each, `fused` is warm witho
 `http` is a request that does nothing. Each side is set against what it cannot do without.
 """
 
-import json
 import statistics
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,7 @@ from typing import Any
 import orjson
 
 from benchmarks._fitz_index import MODEL, TENANT, Index, index
-from benchmarks._load import Load, Side, compare, overheads
+from benchmarks._load import Load, Side, compare, in_a_folder, overheads, quick_look
 from benchmarks._processes import Client, services
 from rag_common.late_interaction import pack, unpack
 from rag_embedding.onnx_backend import OnnxBackend
@@ -124,12 +121,8 @@ async def _run(folder: Path, size: int | None, load: Load) -> dict[str, Any]:
 
 def run(size: int | None = None, load: Load | None = None) -> dict[str, Any]:
     """Latency and throughput of each side, and the overheads, over `size` or all documents."""
-    import uvloop
-
-    with tempfile.TemporaryDirectory(prefix="rb-") as name:
-        return uvloop.run(_run(Path(name), size, load or Load()))
+    return in_a_folder(_run, size, load)
 
 
 if __name__ == "__main__":
-    small = Load(int(sys.argv[2]), 1) if len(sys.argv) > 2 else None
-    print(json.dumps(run(int(sys.argv[1]) if len(sys.argv) > 1 else None, small), indent=1))
+    quick_look(run)

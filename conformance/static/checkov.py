@@ -1,20 +1,17 @@
 """checkov over the rendered manifests, in an environment of its own, with a skip list that must match."""
 
-import hashlib
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import yaml
 
+from conformance import locked
 from conformance.errors import SuiteError
 from conformance.static.environment import ROOT, Environment
 from conformance.static.finding import Finding, identity
-from rag_assets import derived
 
 LOCK = ROOT / "requirements" / "checkov.txt"
 SKIPS = Path(__file__).with_name("checkov.yaml")
@@ -24,38 +21,21 @@ _UNREAD = {"kustomize.toolkit.fluxcd.io", "helm.toolkit.fluxcd.io", "source.tool
 
 def program() -> Path:
     """checkov as locked, installed once into the cache; raises `SuiteError`."""
-    digest = hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()
-    return derived("checkov", digest, _install) / "bin" / "checkov"
-
-
-def _install(target: Path) -> None:
-    uv = Path(sys.executable).with_name("uv")
-    _run([uv, "venv", "-q", "--relocatable", "--clear", "--python", sys.executable, target])
-    python = target / "bin" / "python"
-    _run([uv, "pip", "sync", "-q", "--python", python, "--require-hashes", LOCK])
-
-
-def _run(command: list[str | Path]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
-    if done.returncode:
-        raise SuiteError(f"{' '.join(map(str, command))}: {done.stderr.strip()[-500:]}")
+    return locked.environment("checkov", LOCK) / "bin" / "checkov"
 
 
 def checkov(environment: Environment) -> Iterator[Finding]:
     """What checkov finds and no skip explains, and skips that explain nothing."""
     skips = yaml.safe_load(SKIPS.read_text(encoding="utf-8"))
-    unused = {(skip["check"], where) for skip in skips for where in skip["where"]}
+    skipped = {(skip["check"], where) for skip in skips for where in skip["where"]}
+    unused = set(skipped)
     for check, where, title in sorted(failed(environment)):
-        hit = {key for key in unused | _all(skips) if key[0] == check and key[1] in (where, "*")}
+        hit = skipped & {(check, where), (check, "*")}
         unused -= hit
         if not hit:
             yield Finding("checkov", where, f"{check} {title}")
     for check, where in sorted(unused):
         yield Finding("checkov-skip-unused", where, f"{check} is skipped and does not occur")
-
-
-def _all(skips: list[dict[str, Any]]) -> set[tuple[str, str]]:
-    return {(skip["check"], where) for skip in skips for where in skip["where"]}
 
 
 def failed(environment: Environment) -> set[tuple[str, str, str]]:
