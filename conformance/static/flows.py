@@ -40,12 +40,11 @@ def network_matrix(environment: Environment) -> Iterator[Finding]:
     }
     into = matrix.flows | metrics | outside
     yield from _compare("let in", into, set(edges.ingress(environment)))
-    named = {e for e in edges.egress(environment) if not _is_exception(e, matrix)}
+    let_out = set(edges.egress(environment))
+    named = {e for e in let_out if not _is_exception(e, matrix)}
     yield from _compare("let out", set(matrix.flows), named)
     for layer in layers:
-        used = {
-            (e.to_namespace, e.port) for e in edges.egress(environment) if e.from_namespace == layer
-        }
+        used = {(e.to_namespace, e.port) for e in let_out if e.from_namespace == layer}
         for name, port in sorted(matrix.reached - used):
             yield Finding("network-matrix", layer, f"no policy lets out to {name}:{port}")
 

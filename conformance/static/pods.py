@@ -1,6 +1,6 @@
 """The pods that objects make, and their containers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,11 @@ def pods(environment: Environment) -> Iterator[Pod]:
     for item in environment.objects:
         if pod := _pod(item):
             yield pod
+
+
+def selected(templates: Iterable[Pod], namespace: str, labels: Mapping[str, str]) -> list[Pod]:
+    """The pods of the namespace that have all of `labels`."""
+    return [p for p in templates if p.namespace == namespace and labels.items() <= p.labels.items()]
 
 
 def _pod(item: Object) -> Pod | None:

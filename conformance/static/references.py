@@ -5,7 +5,7 @@ from typing import Any
 
 from conformance.static.environment import Environment
 from conformance.static.finding import Finding, Object, name_of
-from conformance.static.pods import Pod, pods
+from conformance.static.pods import Pod, pods, selected
 
 Names = set[tuple[str, str, str]]
 _GIVEN = {("ClusterRole", "", "system:auth-delegator"), ("ServiceAccount", "*", "default")}
@@ -85,9 +85,7 @@ def service_selects(environment: Environment) -> Iterator[Finding]:
     for item in environment.of("Service"):
         wanted = (item.get("spec") or {}).get("selector") or {}
         namespace = item["metadata"].get("namespace", "")
-        hit = [
-            p for p in templates if p.namespace == namespace and wanted.items() <= p.labels.items()
-        ]
+        hit = selected(templates, namespace, wanted)
         if not wanted or not hit:
             yield Finding("service-selects", name_of(item), f"selects no pod: {wanted}")
         for port in item["spec"].get("ports") or []:

@@ -1,12 +1,12 @@
 """Overlays rendered by kustomize, the library that Flux's controller uses too."""
 
-import subprocess
 from pathlib import Path
 
 import yaml
 
 from conformance.cluster.base import ClusterError
 from conformance.cluster.node import programs
+from conformance.cluster.node.commands import run
 from conformance.errors import SuiteError
 from conformance.static.finding import Object
 
@@ -25,12 +25,6 @@ def parse(text: str) -> list[Object]:
 def render(folder: Path) -> list[Object]:
     """The objects of the kustomization in `folder`; raises `RenderError`."""
     try:
-        kustomize = programs.program("kustomize")
+        return parse(run([programs.program("kustomize"), "build", folder], timeout=_SECONDS))
     except ClusterError as error:
-        raise RenderError(f"kustomize cannot be had: {error}") from error
-    done = subprocess.run(  # noqa: S603 - our own program on our own folder
-        [kustomize, "build", str(folder)], capture_output=True, text=True, timeout=_SECONDS
-    )
-    if done.returncode:
-        raise RenderError(f"{folder}: {done.stderr.strip()}")
-    return parse(done.stdout)
+        raise RenderError(f"{folder}: {error}") from error

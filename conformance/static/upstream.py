@@ -1,6 +1,5 @@
 """What upstream's charts and install manifests become under our values and patches."""
 
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import yaml
 
 from conformance.cluster.node import artifacts, golang, programs
+from conformance.cluster.node.commands import run
 from conformance.cluster.node.config import load
 from conformance.errors import SuiteError
 from conformance.static.environment import SOURCE, Environment, Overlay
@@ -69,17 +69,10 @@ def _template(release: Object, chart: Path) -> list[Object]:
     """The chart's objects, in the release's namespace."""
     spec = release["spec"]
     namespace = spec["targetNamespace"]
-    command = ["template", spec["releaseName"], str(chart), "--namespace", namespace]
-    done = subprocess.run(  # noqa: S603 - our own program
-        [programs.program("helm"), *command, "--values", "-"],
-        input=yaml.safe_dump(spec.get("values") or {}),
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS,
-    )
-    if done.returncode:
-        raise SuiteError(f"helm template {spec['releaseName']}: {done.stderr.strip()}")
-    return parse(done.stdout)
+    helm = [programs.program("helm"), "template", spec["releaseName"], chart]
+    values = yaml.safe_dump(spec.get("values") or {})
+    command = [*helm, "--namespace", namespace, "--values", "-"]
+    return parse(run(command, stdin=values, timeout=_SECONDS))
 
 
 def _overlay(item: Object, objects: list[Object], patches: list[Any]) -> Overlay:

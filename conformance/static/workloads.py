@@ -6,7 +6,7 @@ from typing import Any
 
 from conformance.static.environment import Environment
 from conformance.static.finding import Finding
-from conformance.static.pods import SERVING, Pod, pods
+from conformance.static.pods import SERVING, Pod, pods, selected
 
 # host/path:tag or host/path@sha256:...; a tag names a version, so it has a digit.
 _IMAGE = re.compile(
@@ -89,9 +89,7 @@ def disruption_budget(environment: Environment) -> Iterator[Finding]:
     for budget in environment.of("PodDisruptionBudget"):
         wanted = budget["spec"]["selector"].get("matchLabels") or {}
         namespace = budget["metadata"].get("namespace", "")
-        hit = [
-            p for p in templates if p.namespace == namespace and wanted.items() <= p.labels.items()
-        ]
+        hit = selected(templates, namespace, wanted)
         covered |= {p.where for p in hit}
         if not hit:
             name = f"PodDisruptionBudget {namespace}/{budget['metadata']['name']}"
