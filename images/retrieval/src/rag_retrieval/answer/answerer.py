@@ -1,7 +1,7 @@
 """Answers a question from a retrieval, sentence by verified sentence."""
 
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ from rag_retrieval.answer.drafts import Draft, DraftReader
 from rag_retrieval.answer.errors import LLMTimeoutError
 from rag_retrieval.answer.llm import Completion, LLMClient
 from rag_retrieval.answer.prompt import PROMPT_VERSION, Message, clean, messages, schema
-from rag_retrieval.answer.verify import Verdict, verify
+from rag_retrieval.answer.verify import verify
 from rag_retrieval.evidence import Embed, ReadPassage, answerability, answerable_from, read
 from rag_retrieval.types import Outcome, Retrieval, Sentence
 
@@ -150,22 +150,22 @@ class Answerer:
         verdicts = {s.label: verify(draft.text, vector, s.passage) for s in prepared.sources}
         chunks = {s.label: s.passage.chunk_id for s in prepared.sources}
         cited = [label for label in draft.labels if label in verdicts]
-        chosen = [label for label in cited if verdicts[label].supported]
-        chosen = chosen or _best(verdicts, [v for v in verdicts if verdicts[v].supported])
-        if chosen:
+
+        def best(labels: Iterable[str]) -> str:
+            return max(labels, key=lambda label: verdicts[label].support)
+
+        supporting = [label for label, verdict in verdicts.items() if verdict.supported]
+        if supporting:
+            chosen = [label for label in cited if label in supporting] or [best(supporting)]
             support = max(verdicts[label].support for label in chosen)
             return Sentence(draft.text, tuple(chunks[label] for label in chosen), support), ""
-        objection = verdicts[_best(verdicts, cited or verdicts)[0]].objection or ""
-        quotable = [label for label in verdicts if verdicts[label].quote]
-        for label in _best(verdicts, [v for v in cited if v in quotable] or quotable):
-            quote, support = clean(verdicts[label].quote or ""), verdicts[label].support
-            return Sentence(quote, (chunks[label],), support, quoted=True), objection
-        return None, objection
-
-
-def _best(verdicts: Mapping[str, Verdict], labels: Iterable[str]) -> list[str]:
-    """The one of `labels` that supports the sentence best; none of none."""
-    return sorted(labels, key=lambda label: -verdicts[label].support)[:1]
+        objection = verdicts[best(cited or verdicts)].objection or ""
+        quotes = {label: verdict.quote for label, verdict in verdicts.items() if verdict.quote}
+        if not quotes:
+            return None, objection
+        label = best([label for label in cited if label in quotes] or quotes)
+        support = verdicts[label].support
+        return Sentence(clean(quotes[label]), (chunks[label],), support, quoted=True), objection
 
 
 def _outcome(prepared: Prepared, run: _Run) -> Outcome:
