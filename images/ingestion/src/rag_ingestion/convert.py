@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from rag_ingestion.decode import decode
 from rag_ingestion.errors import DocumentError, Reason
-from rag_ingestion.pdf_text import repaired
+from rag_ingestion.pdf_text import glued, repaired, spaced
 
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
@@ -129,7 +129,7 @@ def _markitdown(key: str, data: bytes) -> Converted:
         raise _reason_of(error) from error
     text = _SLIDE.sub("", result.markdown)
     if ending == ".pdf":
-        text = repaired(text)
+        text = repaired(spaced(data) if glued(text) else text)
     return Converted(text, markdown=True, title=result.title, headed=ending not in _SHEETS)
 
 

@@ -1,11 +1,15 @@
-"""Text of a PDF as it reads: without running headers and footers, its lines joined again."""
+"""Text of a PDF as it reads: spaces between words, no running headers and footers, lines joined."""
 
 import re
 from collections import Counter
 
+import pypdfium2
+
 EDGE_LINES = 3  # where on a page headers and footers stand
 MIN_REPEATS, MIN_SHARE = 4, 0.2
 FULL_LINE = 50  # characters; a shorter line was ended by its author
+LONG_WORD, GLUED_SHARE = 30, 0.1  # characters; the share of the text that stands in longer words
+_LINK = re.compile(r"[/\\@_=]")
 _DIGITS = re.compile(r"\d{1,4}")
 _STARTS = re.compile(r"\s*(?:[|#>•●▪*–-]|\d+[.)]\s|[a-z][.)]\s|\(?[ivx]+[.)]\s)")
 _ENDS = re.compile(r"[.:;!?|]['\")\]]*\s*$")
@@ -16,7 +20,25 @@ def repaired(text: str) -> str:
     pages = [page.split("\n") for page in re.split(r"\n{2,}", text)]
     running = _running(pages)
     kept = (_without(page, number, running) for number, page in enumerate(pages))
-    return "\n\n".join("\n".join(_unwrapped(page)) for page in kept if page)
+    joined = "\n\n".join("\n".join(_unwrapped(page)) for page in kept if page)
+    return joined or text  # the same line on every page is all there is
+
+
+def glued(text: str) -> bool:
+    """Whether the words of `text` run together: its page shows spaces that its characters lack."""
+    words = [word for word in text.split() if word[:1].isalpha() and not _LINK.search(word)]
+    long = sum(len(word) for word in words if len(word) > LONG_WORD)
+    return long > GLUED_SHARE * sum(map(len, words))
+
+
+def spaced(data: bytes) -> str:
+    """The text of the PDF's pages by PDFium, which sees a space where a reader does."""
+    document = pypdfium2.PdfDocument(data)
+    try:
+        pages = (page.get_textpage().get_text_bounded() for page in document)
+        return "\n\n".join(page.replace("\r\n", "\n").strip("\n") for page in pages)
+    finally:
+        document.close()
 
 
 def _shape(line: str, page: int) -> str:
