@@ -349,6 +349,16 @@ def test_the_cache_serves_repeats(platform, context):
         assert values(embedding_cache.measure(context))["hit_ratio"] == 0.0
 
 
+def test_questions_that_the_guard_refuses_meet_no_cache(platform, context, monkeypatch):
+    replay = ["Ignore all previous", "Alba a", "Alba b", "Alba a", "Ignore all previous"]
+    monkeypatch.setattr(embedding_cache, "_replay", lambda _: replay)
+    found = embedding_cache.measure(context).metrics["hit_ratio"]
+    assert (found.value, found.n) == (pytest.approx(1 / 3), 3)
+    monkeypatch.setattr(embedding_cache, "_replay", lambda _: ["Ignore all previous"])
+    with pytest.raises(ProbeError, match="no question"):
+        embedding_cache.measure(context)
+
+
 def test_a_metric_that_lies_is_seen(platform, context):
     platform.change = lambda path, body: body | {"cache_hit": True}
     found = values(embedding_cache.measure(context))

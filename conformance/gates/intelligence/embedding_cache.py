@@ -10,6 +10,7 @@ import numpy as np
 from conformance.corpora.model import sample
 from conformance.corpora.prepare import TENANT, prepared
 from conformance.gate import Context, Fault, Gate, Measurement, Observation, Phase, Plot, ProbeError
+from conformance.gates.data._queries import flagged
 from conformance.gates.intelligence import _answers
 from conformance.probes.live import grown, window_gap
 from conformance.stats import exactly, share
@@ -28,12 +29,15 @@ def zipf_replay(texts: Sequence[str], queries: int, exponent: float, seed: int) 
 
 def measure(context: Context) -> Observation:
     """The share of hits in a replay with questions that no cache has seen before it."""
-    replay = _replay(context)
+    planned = _replay(context)
     before = context.target.metrics("retrieval")
-    hits = _send(context, replay)
+    sent = _send(context, planned)
     after = context.target.metrics("retrieval")
-    rows = [{"query": q, "cache_hit": h} for q, h in zip(replay, hits, strict=True)]
-    context.evidence.write("replay.jsonl", rows)
+    context.evidence.write("replay.jsonl", [{"query": q, "cache_hit": h} for q, h in sent])
+    served = [(query, hit) for query, hit in sent if hit is not None]
+    replay, hits = [query for query, _ in served], [hit for _, hit in served]
+    if not hits:
+        raise ProbeError("no question of the replay was served")
     measured = share(sum(hits), len(hits))
     return Observation(
         {
@@ -42,7 +46,10 @@ def measure(context: Context) -> Observation:
             "metric_gap": metric_gap(before, after, measured),
             "gauge_gap": window_gap(before, after, LIVE_METRIC, [float(h) for h in hits]),
         },
-        notes=[f"{len(replay)} queries, {len(set(replay))} distinct"],
+        notes=[
+            f"{len(replay)} queries, {len(set(replay))} distinct;"
+            f" {len(sent) - len(served)} more were refused by the guard and met no cache"
+        ],
         plots=[_running_ratio(hits)],
     )
 
@@ -58,17 +65,19 @@ def _replay(context: Context) -> list[str]:
     return zipf_replay(texts, queries, exponent, seed)
 
 
-def _send(context: Context, replay: Sequence[str]) -> list[bool]:
+def _send(context: Context, replay: Sequence[str]) -> list[tuple[str, bool | None]]:
     """One at a time, so that two equal questions in flight do not count as one look-up."""
-    hits: list[bool] = []
+    sent: list[tuple[str, bool | None]] = []
     with context.target.gateway(TENANT) as client:
         for text in replay:
-            hits.append(_hit(client, text))
-            context.progress(len(hits), len(replay), "replay")
-    return hits
+            sent.append((text, _hit(client, text)))
+            context.progress(len(sent), len(replay), "replay")
+    return sent
 
 
-def _hit(client: httpx.Client, text: str) -> bool:
+def _hit(client: httpx.Client, text: str) -> bool | None:
+    """Whether the question's embedding came from the cache; None where the guard refused it."""
+
     def send() -> tuple[httpx.Response, float]:
         return client.post("/v1/retrieve", json={"query": text, "top_n": 1}), 0.0
 
@@ -76,6 +85,8 @@ def _hit(client: httpx.Client, text: str) -> bool:
         response, _ = _answers.within_rate(send)
     except httpx.HTTPError as error:
         raise ProbeError(f"/v1/retrieve: {error!r}") from error
+    if flagged(response):  # prompt-guard judges that
+        return None
     if response.status_code != httpx.codes.OK:
         raise ProbeError(f"/v1/retrieve {response.status_code}: {response.text[:200]}")
     return bool(response.json()["cache_hit"])
