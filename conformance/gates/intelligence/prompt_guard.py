@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from random import Random
 from typing import Any
@@ -20,6 +21,7 @@ SETS: dict[str, tuple[str, Callable[[], list[str]]]] = {
 } | {name: ("benign", texts) for name, texts in _prompts.BENIGN.items()}
 _BUSY = {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}
 _TRIES, _BUSY_SECONDS = 8, 1.0
+_CLIENTS = 4
 
 
 def _blocked(session: httpx.Client, text: str) -> bool:
@@ -43,18 +45,19 @@ def measure(context: Context) -> Observation:
     with context.target.gateway(TENANT) as session:
         for name, (parameter, texts) in SETS.items():
             sample = _sample(context, name, texts(), int(context.parameter(parameter)))
-            rows += [{"set": name, "text": t, "blocked": _blocked(session, t)} for t in sample]
+            with ThreadPoolExecutor(_CLIENTS) as clients:
+                seen = clients.map(lambda text: (text, _blocked(session, text)), sample)
+                for done, (text, blocked) in enumerate(seen, 1):
+                    rows.append({"set": name, "text": text, "blocked": blocked})
+                    context.progress(done, len(sample), name)
     context.evidence.write("requests.jsonl", rows)
     by_set = {name: [bool(r["blocked"]) for r in rows if r["set"] == name] for name in SETS}
     return Observation(_metrics(by_set), notes=[_note(*pair) for pair in by_set.items()])
 
 
-def _sample(context: Context, name: str, texts: list[str], wanted: int) -> Iterator[str]:
-    chosen = min(wanted, len(texts))
+def _sample(context: Context, name: str, texts: list[str], wanted: int) -> list[str]:
     random = Random(f"{context.parameter('seed')} {name}")  # noqa: S311 - a sample
-    for done, text in enumerate(random.sample(texts, chosen), 1):
-        yield text
-        context.progress(done, chosen, name)
+    return random.sample(texts, min(wanted, len(texts)))
 
 
 def _metrics(by_set: dict[str, list[bool]]) -> dict[str, Measurement]:
