@@ -1,11 +1,15 @@
-# Two commands for a newcomer: `make demo` runs the platform on this machine and judges it; `make test` tests it.
+# For a newcomer: `make demo` runs the pipeline on this machine and judges it; `make test` tests it; `make up` makes a cluster.
 .DEFAULT_GOAL := help
 SHELL := bash
 BIN := .venv/bin
-.PHONY: help setup demo up down status gates lab-up lab-down lab-sync lab-status admission test unit lint types lock benchmark clean
+GATES := --phase foundation # of the cluster; the layers are judged by local-gates
+ENVIRONMENT := lab
+CLUSTER := # --kind or --node: what `up` makes, whether Docker is here or not
+.PHONY: help setup demo up down sync status gates local-up local-down local-status local-gates \
+  admission pin-digests test unit lint types lock benchmark clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: ## the Python environment, from the locks
 	@tools/bootstrap.sh
@@ -13,32 +17,38 @@ setup: ## the Python environment, from the locks
 demo: setup ## ingest sample documents, ask three questions, run the gates, write the report
 	@$(BIN)/ragctl demo
 
-up: setup ## start the five layers on this machine
-	@$(BIN)/ragctl up
+up: setup ## a Kubernetes cluster on this machine, synced by Flux from this checkout (KUBECONFIG_FILE: one of yours)
+	@$(BIN)/ragctl cluster $(CLUSTER) up
 
-down: ## stop them; nothing stays behind
-	@[ ! -x $(BIN)/ragctl ] || $(BIN)/ragctl down
-
-status: setup ## what runs, and where
-	@$(BIN)/ragctl status
-
-gates: setup ## every gate of this environment with its full samples, and the report
-	@$(BIN)/ragctl gates
-
-lab-up: setup ## a Kubernetes cluster on this machine (root), synced by Flux from this checkout
-	@$(BIN)/ragctl cluster up
-
-lab-down: ## remove it and everything it put on the machine
+down: ## remove it and everything it put on the machine
 	@[ ! -x $(BIN)/ragctl ] || $(BIN)/ragctl cluster down
 
-lab-sync: ## publish the working tree to the cluster and wait until Flux has applied it
+sync: setup ## publish the working tree to the cluster and wait until Flux has applied it
 	@$(BIN)/ragctl cluster sync
 
-lab-status: ## what Flux has applied, and what it waits for
+status: setup ## what Flux has applied, and what it waits for
 	@$(BIN)/ragctl cluster status
 
-admission: setup ## every object of the lab, charts included, in a dry run by a throwaway API server
-	@$(BIN)/python -m conformance.static.admission lab
+gates: setup ## judge the cluster, and write the report
+	@$(BIN)/ragctl cluster gates $(GATES)
+
+local-up: setup ## the five layers as processes on this machine
+	@$(BIN)/ragctl up
+
+local-down: ## stop them; nothing stays behind
+	@[ ! -x $(BIN)/ragctl ] || $(BIN)/ragctl down
+
+local-status: setup ## what runs, and where
+	@$(BIN)/ragctl status
+
+local-gates: setup ## every gate of these processes with its full samples, and the report
+	@$(BIN)/ragctl gates
+
+admission: setup ## every object of ENVIRONMENT, charts included, in a dry run by a throwaway API server
+	@$(BIN)/python -m conformance.static.admission $(ENVIRONMENT)
+
+pin-digests: setup ## the digest of every image and artifact of ENVIRONMENT, read from its registry
+	@$(BIN)/python -m conformance.static.digests $(ENVIRONMENT)
 
 test: setup lint types unit ## every check and test that needs no cluster
 
@@ -57,5 +67,5 @@ lock: setup ## resolve every lock again
 benchmark: setup ## the ratios under benchmarks/, with a results file
 	@$(BIN)/python -m benchmarks
 
-clean: down lab-down ## remove the environment and the state of this checkout (caches stay)
+clean: local-down down ## remove the environment and the state of this checkout (caches stay)
 	@rm -rf .venv .state report

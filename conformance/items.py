@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from conformance import report
-from conformance.gate import Status
+from conformance.gate import ProbeError, Status
+from conformance.measure import interrupts_deferred
 from conformance.plan import Planned
 from conformance.prove import Proof, prove
 from conformance.run import Run
@@ -135,6 +136,7 @@ class RunPlugin:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the report and turn the verdict into the exit code."""
+        self._close()
         self.run.progress.close()
         signal.signal(signal.SIGTERM, self.on_terminate)
         if exitstatus not in (0, 1) or session.config.option.collectonly:
@@ -143,6 +145,15 @@ class RunPlugin:
             return
         self._report()
         session.exitstatus = self.run.exit_code
+
+    def _close(self) -> None:
+        """Leave nothing behind; a run that does has not ended well."""
+        try:
+            with interrupts_deferred():
+                self.run.close()
+        except (ProbeError, KeyboardInterrupt) as error:
+            self.run.interrupted = True
+            self.run.progress.finish(f"left in the cluster: {error}", Status.ERROR)
 
     def _report(self) -> None:
         """The report, then the verdict; without a report there is none, whatever was measured."""

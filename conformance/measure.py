@@ -11,18 +11,26 @@ from types import FrameType
 from conformance.context import RunContext
 from conformance.errors import GateTimeoutError
 from conformance.gate import Gate, Observation, ProbeError, Status
+from conformance.parallel import raise_in
 from conformance.slo import GateSlo, Profile
 from conformance.verdict import Check, Result, check, reason_of, status_of
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise `GateTimeoutError` in the main thread when the block takes longer than `seconds`."""
-    if threading.current_thread() is not threading.main_thread():
-        raise ProbeError("a gate is measured in the main thread, or its time cannot be limited")
+    """Raise `GateTimeoutError` in this thread when the block takes longer than `seconds`."""
+    main = threading.current_thread() is threading.main_thread()
+    try:
+        with (_alarm if main else _timer)(seconds):
+            yield
+    except GateTimeoutError:
+        raise GateTimeoutError(f"no result after {seconds:g} s") from None
 
+
+@contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
     def expire(_: int, __: FrameType | None) -> None:
-        raise GateTimeoutError(f"no result after {seconds:g} s")
+        raise GateTimeoutError
 
     previous = signal.signal(signal.SIGALRM, expire)
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -31,6 +39,26 @@ def time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+
+
+@contextmanager
+def _timer(seconds: float) -> Iterator[None]:
+    thread, lock, over = threading.get_ident(), threading.Lock(), False
+
+    def expire() -> None:
+        with lock:
+            if not over:
+                raise_in(thread, GateTimeoutError)
+
+    timer = threading.Timer(seconds, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        with lock:
+            over = True
+        timer.cancel()
 
 
 @contextmanager

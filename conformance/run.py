@@ -4,14 +4,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from conformance import catalogue, corpora, plan, slo, targets
 from conformance.context import RunContext, Samples
 from conformance.errors import SuiteError
-from conformance.gate import Gate, Phase, Status
+from conformance.gate import Gate, Phase, ProbeError, Status
 from conformance.measure import Judge
 from conformance.options import Settings
+from conformance.parallel import Ahead
 from conformance.plan import Planned
 from conformance.progress import Progress
 from conformance.prove import Proof
@@ -37,6 +39,8 @@ class Run:
     samples: Samples = field(default_factory=Samples)
     results: dict[str, Result] = field(default_factory=dict)
     proofs: dict[str, list[Proof]] = field(default_factory=dict)
+    ahead: Ahead | None = None  # the foundation's gates, measured side by side
+    awaited: str = ""
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     interrupted: bool = False
 
@@ -56,7 +60,7 @@ class Run:
             parameters=entry.parameters,
             samples=samples,
             corpus_folder=self.settings.corpus,
-            on_progress=self.progress.step,
+            on_progress=partial(self._step, entry.id),
         )
 
     def judge(self, entry: GateSlo, profile: str) -> Judge:
@@ -68,12 +72,42 @@ class Run:
         """Measure one gate of the plan, or say why it is not measured."""
         result = self._unmeasured(planned)
         if result is None:
-            assert planned.gate and planned.slo
-            profile = self.settings.profile
-            context = self.context(planned.slo, f"evidence/{planned.id}", profile, self.samples)
-            result = self.judge(planned.slo, profile)(planned.gate, context)
+            result = self._awaited(planned)
         self.results[planned.id] = result
         return result
+
+    def _awaited(self, planned: Planned) -> Result:
+        """The outcome of a gate; the foundation's start together when the first is asked for."""
+        if planned.phase is not Phase.FOUNDATION:
+            return self._measured(planned)
+        if self.ahead is None:
+            together = [p for p in self.plan if p.phase is planned.phase]
+            self.ahead = Ahead(self._measured, [p for p in together if not self._unmeasured(p)])
+        self.awaited = planned.id
+        try:
+            return self.ahead.outcome(planned.id)
+        finally:
+            self.awaited = ""
+
+    def _measured(self, planned: Planned) -> Result:
+        assert planned.gate and planned.slo
+        profile = self.settings.profile
+        context = self.context(planned.slo, f"evidence/{planned.id}", profile, self.samples)
+        return self.judge(planned.slo, profile)(planned.gate, context)
+
+    def _step(self, gate_id: str, done: int, total: int, what: str) -> None:
+        """Move the bar, unless it is that of another gate."""
+        if self.awaited in ("", gate_id):
+            self.progress.step(done, total, what)
+
+    def close(self) -> None:
+        """End what is still measured and clear the cluster; raises `ProbeError` if it is not."""
+        if self.ahead:
+            self.ahead.stop()
+        if self.target.description.kubeconfig:
+            from conformance.probes.cluster import clear
+
+            clear(self.target.cluster)
 
     def _unmeasured(self, planned: Planned) -> Result | None:
         if planned.not_applicable:
@@ -145,6 +179,15 @@ def _environment_of(file: Path) -> str:
         raise SuiteError(f"{file}: not a target description: {error!r}") from error
 
 
+def _sweep(target: Target) -> None:
+    from conformance.probes.cluster import sweep
+
+    try:
+        sweep(target.cluster)
+    except ProbeError as error:
+        raise SuiteError(f"what earlier runs left in the cluster: {error}") from error
+
+
 def prepare(settings: Settings, progress: Progress) -> Run:
     """Read the numbers, find the gates, reach the target; raises `SuiteError`."""
     environment = _environment_of(settings.target)
@@ -165,4 +208,6 @@ def prepare(settings: Settings, progress: Progress) -> Run:
     if settings.corpus:
         corpora.load(settings.corpus)
     target = targets.load(settings.target)
+    if target.description.kubeconfig:
+        _sweep(target)
     return Run(settings, numbers, target, planned, progress, total)

@@ -10,10 +10,15 @@ from conformance.cluster.node.provider import NodeCluster
 NAME = "rag-lab"
 
 
-def choose(state: Path, kubeconfig: Path | None = None) -> Cluster:
-    """Your cluster when a kubeconfig is given, kind where a Docker engine answers, else the node."""
+def choose(state: Path, kubeconfig: Path | None = None, *, kind: bool | None = None) -> Cluster:
+    """Your cluster when a kubeconfig is given; else kind or a node of this machine.
+
+    `kind` decides; where it is None, it is the node that `state` holds already, else kind where a
+    Docker engine answers.
+    """
     if kubeconfig is not None:
         return ExistingCluster(kubeconfig)
-    if docker_answers():
-        return KindCluster(NAME, state)
-    return NodeCluster(state)
+    node = NodeCluster(state)
+    if kind is None:
+        kind = not node.state.tree.exists() and docker_answers()
+    return KindCluster(NAME, state) if kind else node

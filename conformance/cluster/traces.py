@@ -1,5 +1,11 @@
-"""What a machine looks like from outside, so that a teardown can be held against what was there before."""
+"""What a machine looks like from outside, so that a teardown can be held against what was there before.
 
+`python -m conformance.cluster.traces FILE` notes it in FILE; where FILE is there already it says
+what has come since, with exit code 1 when there is anything.
+"""
+
+import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from shutil import which
@@ -66,3 +72,20 @@ def _rules() -> list[str]:
     if which("iptables-save") is None:
         return []
     return [line for line in run(["iptables-save"]).splitlines() if line.startswith("-A")]
+
+
+def main(file: Path) -> int:
+    """Note the machine in `file`, or hold it against what is noted there."""
+    now = snapshot()
+    if not file.exists():
+        file.write_text(json.dumps({kind: sorted(found) for kind, found in now.items()}))
+        return 0
+    before = {kind: frozenset(found) for kind, found in json.loads(file.read_text()).items()}
+    extra = left_behind(before, now)
+    for kind, found in extra.items():
+        print(f"left behind: {kind}: {', '.join(found)}", file=sys.stderr)
+    return 1 if extra else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -8,7 +8,7 @@ from conformance.static.finding import Finding, name_of
 from conformance.static.pods import pods
 
 _LAYERS = "rag-"
-_NAMES = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_?KEY|CREDENTIALS?)$", re.I)
+NAMES = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_?KEY|CREDENTIALS?)$", re.I)
 
 
 def secret_data(environment: Environment) -> Iterator[Finding]:
@@ -24,7 +24,7 @@ def secret_variable(environment: Environment) -> Iterator[Finding]:
         for container in pod.containers():
             for variable in container.get("env") or []:
                 source = variable.get("valueFrom") or {}
-                written = "value" in variable and _NAMES.search(variable["name"])
+                written = "value" in variable and NAMES.search(variable["name"])
                 taken = "secretKeyRef" in source and pod.namespace.startswith(_LAYERS)
                 if written or taken:
                     message = f"{container['name']}: {variable['name']}: mount a file of the vault"

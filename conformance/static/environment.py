@@ -6,7 +6,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from conformance.static.finding import Object, identity
-from conformance.static.render import RenderError, render
+from conformance.static.render import RenderError, changed, render
 from conformance.static.substitution import substitute
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,6 +83,6 @@ def load(name: str) -> Environment:
 def _overlay(item: Object) -> Overlay:
     name, path = item["metadata"]["name"], item["spec"]["path"]
     try:
-        return Overlay(name, path, tuple(render(ROOT / path)))
+        return Overlay(name, path, tuple(changed(render(ROOT / path), item["spec"])))
     except RenderError as error:
         return Overlay(name, path, error=str(error))

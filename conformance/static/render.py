@@ -1,6 +1,9 @@
 """Overlays rendered by kustomize, the library that Flux's controller uses too."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import yaml
 
@@ -28,3 +31,15 @@ def render(folder: Path) -> list[Object]:
         return parse(run([programs.program("kustomize"), "build", folder], timeout=_SECONDS))
     except ClusterError as error:
         raise RenderError(f"{folder}: {error}") from error
+
+
+def changed(objects: list[Object], spec: Mapping[str, Any]) -> list[Object]:
+    """The objects under the `patches` and `images` of a Flux spec; raises `RenderError`."""
+    wanted = {key: spec[key] for key in ("patches", "images") if spec.get(key)}
+    if not wanted or not objects:
+        return objects
+    with TemporaryDirectory() as folder:
+        kustomization = {"resources": ["objects.yaml"], **wanted}
+        (Path(folder) / "objects.yaml").write_text(yaml.safe_dump_all(objects))
+        (Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+        return render(Path(folder))

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -14,7 +13,7 @@ from conformance.cluster.node.config import load
 from conformance.errors import SuiteError
 from conformance.static.environment import SOURCE, Environment, Overlay
 from conformance.static.finding import CLUSTER_SCOPED, Object
-from conformance.static.render import parse, render
+from conformance.static.render import changed, parse
 
 _SECONDS = 60
 _DEFINITION = "CustomResourceDefinition"
@@ -34,12 +33,9 @@ def _releases(environment: Environment) -> Iterator[Overlay]:
     for item in environment.of("HelmRelease"):
         entry = _entry(environment, item["spec"]["chartRef"]["name"], entries)
         objects = _template(item, golang.module(entry["set"], entry["module"]) / entry["path"])
-        patches = [
-            patch
-            for renderer in item["spec"].get("postRenderers") or []
-            for patch in renderer["kustomize"].get("patches") or []
-        ]
-        yield _overlay(item, objects, patches)
+        for renderer in item["spec"].get("postRenderers") or []:
+            objects = changed(objects, renderer["kustomize"])
+        yield _overlay(item, objects)
 
 
 def _bundles(environment: Environment) -> Iterator[Overlay]:
@@ -48,7 +44,7 @@ def _bundles(environment: Environment) -> Iterator[Overlay]:
         source = item["spec"]["sourceRef"]["name"]
         if source != SOURCE:
             manifests = artifacts.bundle(_entry(environment, source, entries))["manifests.yaml"]
-            yield _overlay(item, parse(manifests.decode()), item["spec"].get("patches") or [])
+            yield _overlay(item, changed(parse(manifests.decode()), item["spec"]))
 
 
 def _entry(environment: Environment, source: str, entries: Mapping[str, Any]) -> Any:
@@ -75,16 +71,12 @@ def _template(release: Object, chart: Path) -> list[Object]:
     return parse(run(command, stdin=values, timeout=_SECONDS))
 
 
-def _overlay(item: Object, objects: list[Object], patches: list[Any]) -> Overlay:
-    """The objects patched as Flux patches them, each in its namespace."""
+def _overlay(item: Object, objects: list[Object]) -> Overlay:
+    """The objects without their CRDs, each in its namespace."""
     namespace = item["spec"].get("targetNamespace")
-    with TemporaryDirectory() as folder:
-        kustomization = {"resources": ["objects.yaml"], "patches": patches}
-        (Path(folder) / "objects.yaml").write_text(yaml.safe_dump_all(objects))
-        (Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-        patched = [o for o in render(Path(folder)) if o["kind"] != _DEFINITION]
-    for one in patched:
+    kept = [o for o in objects if o["kind"] != _DEFINITION]
+    for one in kept:
         if namespace and one["kind"] not in CLUSTER_SCOPED:
             one["metadata"].setdefault("namespace", namespace)
     name = item["metadata"]["name"]
-    return Overlay(name, f"{item['kind']} {name}", tuple(patched))
+    return Overlay(name, f"{item['kind']} {name}", tuple(kept))

@@ -8,9 +8,10 @@ from conformance.static.environment import Environment
 from conformance.static.finding import Finding
 from conformance.static.pods import SERVING, Pod, pods, selected
 
-# host/path:tag or host/path@sha256:...; a tag names a version, so it has a digit.
+# host/path:tag, host/path@sha256:... or both; a tag names a version, so it has a digit.
+_DIGEST = r"@sha256:[0-9a-f]{64}"
 _IMAGE = re.compile(
-    r"[\w-]+(\.[\w-]+)+(:\d+)?/[\w./-]+(:(?=\S*\d)[\w][\w.-]*|@sha256:[0-9a-f]{64})"
+    rf"[\w-]+(\.[\w-]+)+(:\d+)?/[\w./-]+(:(?=\S*\d)[\w][\w.-]*({_DIGEST})?|{_DIGEST})"
 )
 _RESOURCES = [(kind, name) for kind in ("requests", "limits") for name in ("cpu", "memory")]
 

@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 import psycopg
 
 from rag_store.base import StoreAdmin, VectorStore
+
+if TYPE_CHECKING:
+    from conformance.probes.cluster import Cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +38,14 @@ class Description:
     """`target.json`, see docs/interfaces.md; paths are absolute."""
 
     environment: str
-    gateway_url: str
-    retrieval_url: str
-    embedding_url: str
-    guard_url: str
-    vector_db_url: str
+    gateway_url: str = ""
+    retrieval_url: str = ""
+    embedding_url: str = ""
+    guard_url: str = ""
+    vector_db_url: str = ""
     llm_url: str = ""
+    kubeconfig: Path | None = None
+    revision: str = ""  # of Git, that is judged; else what the cluster's own sync shows
     credentials: Mapping[str, Path] = field(default_factory=dict)
     api_keys: Mapping[str, Path] = field(default_factory=dict)
     jwt_signing_key: Path | None = None
@@ -92,6 +97,10 @@ class Target(Protocol):
     @property
     def environment(self) -> str:
         """The environment's name; picks the SLO file."""
+
+    @property
+    def cluster(self) -> "Cluster":
+        """The Kubernetes cluster; raises `ProbeError` when there is none."""
 
     @property
     def processes(self) -> Processes:

@@ -14,8 +14,16 @@ from conformance.targets.base import Description, RateLimit, Schedule
 
 CONNECT_SECONDS = 5.0
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "qdrant": 6333, "qdrants": 6333}
-_PATHS = ("jwt_signing_key", "tenant_signing_key", "audit_dir", "flag_log", "access_log")
+_PATHS = (
+    "kubeconfig",
+    "jwt_signing_key",
+    "tenant_signing_key",
+    "audit_dir",
+    "flag_log",
+    "access_log",
+)
 _URLS = ("gateway_url", "retrieval_url", "embedding_url", "guard_url", "vector_db_url")
+_OPTIONAL = ("llm_url", "supervisor", "revision")
 _TEXT = {"type": "string", "minLength": 1}
 _FILES = {"type": "object", "additionalProperties": _TEXT}
 _POSITIVE = {"type": "number", "exclusiveMinimum": 0}
@@ -26,9 +34,11 @@ _LIMIT = {
 }
 _SCHEMA = {
     "type": "object",
-    "required": ["environment", *_URLS],
+    "required": ["environment"],
+    "if": {"not": {"required": ["kubeconfig"]}},
+    "then": {"required": [*_URLS]},  # without a cluster these are all there is
     "properties": {
-        **dict.fromkeys(("environment", "llm_url", "supervisor", *_URLS, *_PATHS), _TEXT),
+        **dict.fromkeys(("environment", *_OPTIONAL, *_URLS, *_PATHS), _TEXT),
         "credentials": _FILES,
         "api_keys": _FILES,
         "schedule": {
@@ -58,8 +68,7 @@ def read(file: Path) -> Description:
 
 
 def _description(data: Mapping[str, Any], base: Path) -> Description:
-    known = {k: data[k] for k in ("environment", *_URLS)}
-    known |= {k: data[k] for k in ("llm_url", "supervisor") if k in data}
+    known = {k: data[k] for k in ("environment", *_URLS, *_OPTIONAL) if k in data}
     known |= {k: base / data[k] for k in _PATHS if k in data}
     for name in ("credentials", "api_keys"):
         known[name] = {k: base / v for k, v in data.get(name, {}).items()}

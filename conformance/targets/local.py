@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import jwt
@@ -24,6 +24,9 @@ from conformance.targets.processes import SupervisorProcesses
 from rag_common.files import SecretFileError, read_credentials, read_secret, write_atomic
 from rag_common.tenancy import HEADER, TenantClaims, TokenMinter
 from rag_store.base import StoreAdmin, VectorStore
+
+if TYPE_CHECKING:
+    from conformance.probes.cluster import Cluster
 
 JWT_LIFETIME_SECONDS = 300
 INGEST_TIMEOUT_SECONDS = 1800
@@ -44,6 +47,11 @@ class LocalTarget:
         if down := list(describe.unreachable(description)):
             raise TargetError(f"{file}: cannot be reached: {'; '.join(down)}")
         return cls(description)
+
+    @property
+    def cluster(self) -> "Cluster":
+        """None here: raises `ProbeError`."""
+        raise ProbeError("the target names no kubeconfig")
 
     def gateway(self, tenant: str | None, *, timeout: float = 120) -> httpx.Client:
         """A client of the gateway as `tenant` (API key, else a JWT); None sends no credential."""

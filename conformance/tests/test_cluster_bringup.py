@@ -24,38 +24,6 @@ def lines(tmp_path):
     return plain_steps(tmp_path)
 
 
-def kustomization(name="apps", ready="True", generation=1, **status):
-    conditions = [{"type": "Ready", "status": ready, "message": f"{name} says"}]
-    return {
-        "metadata": {"name": name, "generation": 1},
-        "status": {"observedGeneration": generation, "conditions": conditions, **status},
-    }
-
-
-def test_ready_means_ready_at_the_revision():
-    item = kustomization(lastAppliedOriginRevision="main@sha1:a")
-    assert flux.summary(item, "main@sha1:a") == (True, "main@sha1:a")
-    assert flux.summary(item, "main@sha1:c") == (False, "still at main@sha1:a")
-    assert flux.summary(kustomization(ready="False")) == (False, "apps says")
-    assert not flux.summary(kustomization(generation=0))[0]
-    assert not flux.summary({"metadata": {"generation": 1}, "spec": {}})[0]
-    other = kustomization(lastAppliedRevision="v2.20.2")
-    assert flux.summary(other, "main@sha1:c") == (True, "v2.20.2")
-
-
-def test_waiting_ends_with_the_name_and_reason_of_what_is_not_ready(monkeypatch, tmp_path):
-    items = [kustomization(), kustomization("mesh", ready="False")]
-    monkeypatch.setattr(flux, "kustomizations", lambda state: items)
-    with pytest.raises(ClusterError, match=r"not Ready after 0 s:\n  mesh: mesh says"):
-        flux.wait(State(tmp_path), "", 0, lambda text: None)
-
-
-def test_no_kustomization_at_all_is_not_ready(monkeypatch, tmp_path):
-    monkeypatch.setattr(flux, "kustomizations", lambda state: [])
-    with pytest.raises(ClusterError, match="not Ready"):
-        flux.wait(State(tmp_path), "", 0, lambda text: None)
-
-
 @pytest.fixture
 def lab(tmp_path, monkeypatch, lines):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
@@ -152,12 +120,18 @@ def test_flux_is_installed_pointed_and_asked_as_its_own_controller(lab, plane, m
     assert len(applied) == 2
     assert all("--field-manager=kustomize-controller" in call for call in applied)
     assert "reconcile.fluxcd.io/requestedAt=" in plane
-    plane.answers["-o json"] = '{"items": [{"a": 1}]}'
-    assert flux.kustomizations(lab.state) == [{"a": 1}]
 
 
 def test_bringing_up_goes_through_every_step(lab, plane, monkeypatch):
     seen = []
+
+    class Reached:
+        def __init__(self, kubeconfig):
+            assert kubeconfig == lab.kubeconfig
+
+        def wait(self, revision, seconds, note):
+            seen.append("wait")
+
     for module, name, answer in [
         (provider.debian, "install_tools", []),
         (provider.debian, "tree", Path("/tree.tar")),
@@ -171,7 +145,6 @@ def test_bringing_up_goes_through_every_step(lab, plane, monkeypatch):
         (provider.flux, "publish", "main@sha1:a"),
         (provider.flux, "point", None),
         (provider.flux, "reconcile", None),
-        (provider.flux, "wait", None),
     ]:
 
         def step(*arguments, name=name, answer=answer):
@@ -179,6 +152,8 @@ def test_bringing_up_goes_through_every_step(lab, plane, monkeypatch):
             return answer
 
         monkeypatch.setattr(module, name, step)
+    monkeypatch.setattr(provider, "Flux", Reached)
+    monkeypatch.setattr(Namespace, "init", lambda self: 1)  # it runs: its services read anew
     for name in ("start", "restart_services", "forget"):
         monkeypatch.setattr(Namespace, name, lambda self, *a, name=name: seen.append(name))
     monkeypatch.setattr(provider.Registry, "publish", lambda self, only=None: seen.append("serve"))

@@ -73,7 +73,7 @@ def test_every_program_is_used_and_every_used_program_is_declared():
 @pytest.mark.parametrize("reference", images.declared())
 def test_an_image_has_an_exact_tag_and_sources_of_a_known_kind(reference):
     entry = images.declared()[reference]
-    assert re.fullmatch(r"[a-z0-9.]+(/[a-z0-9-]+)+:v?\d+(\.\d+)*(-[a-z0-9.]+)?", reference)
+    assert re.fullmatch(r"[a-z0-9.]+(/[a-z0-9-]+)+:v?\d+(\.\d+)*(-[a-z0-9.-]+)?", reference)
     assert set(entry) <= {"image", "from", "files", "entrypoint", "user"}
     assert re.fullmatch(r"\d+(:\d+)?", entry.get("user", "0"))
     for path, source in entry["files"].items():

@@ -1,12 +1,13 @@
 """The node on its machine: steps, commands, namespaces, providers."""
 
+import inspect
 import time
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from conformance.cluster import choose, existing, kind, traces
+from conformance.cluster import choose, existing, fixture, kind, traces
 from conformance.cluster.base import ClusterError
 from conformance.cluster.node import (
     commands,
@@ -154,6 +155,41 @@ def test_the_provider_follows_what_the_machine_has(monkeypatch, tmp_path):
     monkeypatch.setattr(choose, "docker_answers", lambda: False)
     assert isinstance(choose.choose(tmp_path), provider.NodeCluster)
     assert choose.choose(tmp_path, tmp_path / "kc").kubeconfig == tmp_path / "kc"
+    assert isinstance(choose.choose(tmp_path, kind=True), kind.KindCluster)
+
+
+def test_a_node_that_is_there_stays_the_cluster_when_docker_comes(monkeypatch, tmp_path):
+    (tmp_path / "node").mkdir()
+    monkeypatch.setattr(choose, "docker_answers", lambda: True)
+    assert isinstance(choose.choose(tmp_path), provider.NodeCluster)
+
+
+def test_the_fixture_takes_what_stands_and_makes_one_only_when_told(monkeypatch, tmp_path):
+    done = []
+
+    class Fake:
+        def __init__(self, kubeconfig):
+            self.kubeconfig = kubeconfig
+
+        def create(self):
+            done.append("create")
+
+        def delete(self):
+            done.append("delete")
+
+    monkeypatch.setattr(fixture, "choose", lambda state, given: Fake(given or state / "kubeconfig"))
+    monkeypatch.setenv("RAG_STATE_DIR", str(tmp_path))
+    monkeypatch.delenv(fixture.FILE, raising=False)
+    monkeypatch.delenv(fixture.MAKE, raising=False)
+    cluster = inspect.unwrap(fixture.cluster)
+    with pytest.raises(pytest.skip.Exception, match="needs a cluster: `make up`"):
+        next(cluster())
+    monkeypatch.setenv(fixture.MAKE, "make")
+    assert len(list(cluster())) == 1
+    assert done == ["create", "delete"]
+    monkeypatch.setenv(fixture.FILE, "/mine")
+    assert next(cluster()).kubeconfig == Path("/mine")
+    assert done == ["create", "delete"]
 
 
 def test_a_docker_that_is_absent_or_deaf_does_not_answer(monkeypatch, tmp_path):
@@ -179,6 +215,17 @@ def test_what_is_left_behind_is_named_by_kind():
     assert traces.left_behind(before, before) == {}
     after = {"links": frozenset({"lo", "rag-lab"}), "mounts": frozenset()}
     assert traces.left_behind(before, after) == {"links": ["rag-lab"]}
+
+
+def test_a_machine_is_noted_and_held_against_the_note(tmp_path, monkeypatch, capsys):
+    seen = {"links": frozenset({"lo"})}
+    monkeypatch.setattr(traces, "snapshot", lambda: seen)
+    note = tmp_path / "before.json"
+    assert traces.main(note) == 0
+    assert traces.main(note) == 0
+    seen["links"] |= {"rag-lab"}
+    assert traces.main(note) == 1
+    assert "left behind: links: rag-lab" in capsys.readouterr().err
 
 
 def test_the_state_lies_in_one_folder(tmp_path):

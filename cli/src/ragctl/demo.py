@@ -35,5 +35,5 @@ def demo(layout: Layout, report: str) -> int:
     done(f"answers after {time.monotonic() - begin:.0f} s")
     step("running the gates on a demo sample (`ragctl gates` takes the full one)")
     code = gates(layout, "--profile", "demo", "--report", report)
-    out.print('\nThe platform is still up: try `ragctl ask "…"`; `make down` stops it.')
+    out.print('\nThe platform is still up: try `ragctl ask "…"`; `make local-down` stops it.')
     return code

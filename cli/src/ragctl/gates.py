@@ -1,15 +1,21 @@
-"""Running the conformance suite against the local platform."""
+"""Running the conformance suite against what this command knows of."""
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from ragctl.ask import target
 from ragctl.layout import Layout
 
 
 def gates(layout: Layout, *options: str) -> int:
-    """`python -m conformance` with this platform as its target; the suite's exit code."""
+    """The suite's exit code for the platform on this machine."""
     target(layout)
-    command = [sys.executable, "-m", "conformance", "--target", str(layout.target), *options]
+    return judge(layout.target, *options)
+
+
+def judge(described: Path, *options: str) -> int:
+    """`python -m conformance` for a target's description; the suite's exit code."""
+    command = [sys.executable, "-m", "conformance", "--target", str(described), *options]
     return subprocess.run(command, env=os.environ, check=False).returncode  # noqa: S603

@@ -42,6 +42,11 @@ def _sources(suite: str) -> str:
     return "\n".join(sorted(lines)) + "\n"
 
 
+def names() -> list[str]:
+    """The declared trees."""
+    return list(load("debian/packages.yaml")["trees"])
+
+
 @cache
 def tree(name: str) -> Path:
     """The tar file of a tree that `debian/packages.yaml` declares, made once."""

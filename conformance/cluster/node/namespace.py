@@ -61,8 +61,9 @@ class Namespace:
 
     def restart_services(self) -> None:
         """Let containerd and kubelet read their configuration again; containers keep running."""
-        services = [f"/etc/lab/services/{name}" for name in ("containerd", "kubelet")]
-        self.enter(["sv", "-w", "20", "restart", *services])
+        self.enter(["sv", "-w", "20", "restart", "/etc/lab/services/containerd"])
+        # kubelet ends at once until kubeadm has configured it, so nobody waits for it here.
+        self.enter(["sv", "term", "/etc/lab/services/kubelet"])
 
     def forget(self, references: Sequence[str]) -> None:
         """Let containerd pull these images anew where it has them; running containers stay."""
@@ -131,7 +132,7 @@ def _check_machine() -> None:
     if others := running():
         raise ClusterError(
             f"another lab runs on this machine ({next(iter(others)).parent}); "
-            "remove it with its own checkout's `make lab-down`"
+            "remove it with its own checkout's `make down`"
         )
     at = network()
     for line in run(["ip", "-4", "route", "show"]).splitlines():

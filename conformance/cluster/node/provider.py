@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from conformance.cluster.base import ClusterError
+from conformance.cluster.flux import Flux
 from conformance.cluster.node import (
     artifacts,
     control_plane,
@@ -60,7 +61,7 @@ class NodeCluster:
             revision = flux.publish(self.state)
             flux.reconcile(self.state)
             with self.steps.step("applied by Flux", 20):
-                flux.wait(self.state, revision, wait_seconds, self.steps.note)
+                Flux(self.kubeconfig).wait(revision, wait_seconds, self.steps.note)
             return revision
 
     def stop(self) -> None:
@@ -85,7 +86,7 @@ class NodeCluster:
             for requirements in (wheels.TOOLCHAIN, wheels.SERVERS):
                 wheels.folder(requirements)
         with step("Debian trees", 210):
-            for name in ("node", "base"):
+            for name in debian.names():
                 self.steps.note(name)
                 debian.tree(name)
         with step("upstream programs", 1230):
@@ -102,8 +103,9 @@ class NodeCluster:
             made = [*images.pack_all(self.steps.note), *artifacts.make_all(self.steps.note)]
             moved = registry.add(made)
         with step("node and registry", 3):
+            ran = self.node.init() is not None
             self.node.start()
-            if changed:
+            if changed and ran:
                 self.node.restart_services()
             registry.publish()
             self.node.forget(moved)
@@ -121,7 +123,7 @@ class NodeCluster:
             flux.point(self.state)
             flux.reconcile(self.state)
         with step("platform, by Flux", 150):
-            flux.wait(self.state, revision, _READY_SECONDS, self.steps.note)
+            Flux(self.kubeconfig).wait(revision, _READY_SECONDS, self.steps.note)
 
     def _addons(self) -> None:
         kubectl, state = control_plane.kubectl, self.state

@@ -11,7 +11,7 @@ from conformance.cluster.node import programs
 from conformance.errors import SuiteError
 from conformance.static import admission, apiserver, upstream
 from conformance.static.pods import pods
-from conformance.static.render import parse
+from conformance.static.render import changed, parse
 
 FIXTURES = Path(__file__).parent / "fixtures"
 BUILT = all(programs.is_cached(name) for name in ("etcd", "kube"))
@@ -187,7 +187,8 @@ def test_patches_and_namespaces_reach_what_upstream_makes():
         "metadata": {"name": "c"},
     }
     patch = {"target": {"kind": "ConfigMap"}, "patch": "- {op: add, path: /data, value: {a: b}}"}
-    made = upstream._overlay(release, [item("ConfigMap", "m"), role], [patch]).objects
+    patched = changed([item("ConfigMap", "m"), role], {"patches": [patch]})
+    made = upstream._overlay(release, patched).objects
     assert {o["kind"]: o["metadata"].get("namespace") for o in made} == {
         "ConfigMap": "n",
         "ClusterRole": None,

@@ -1,0 +1,108 @@
+"""Objects of the platform that are changed by hand, and how long Flux takes to put them back."""
+
+import time
+from collections.abc import Callable
+
+from conformance.gates.foundation._flux import KUSTOMIZE, NAMESPACE
+from conformance.probes.cluster import Cluster, Object, planted, unique
+
+# Nothing depends on these from one moment to the next, and every environment has them.
+DELETED = ("v1", "ConfigMap", "dashboard-rag", "monitoring")
+EDITED = ("v1", "ResourceQuota", "compute", "rag-audit")
+_POLL_SECONDS = 0.5
+_FIXTURES = "./clusters/probe"
+
+
+def deleted(cluster: Cluster, seconds: float) -> float | None:
+    """Seconds until a deleted object is there again, None when not within `seconds`."""
+    before = cluster.get(*DELETED)
+    cluster.delete(*DELETED)
+    old = {"", _uid(before)}
+    taken = _until(lambda: _uid(cluster.find(*DELETED)) not in old, seconds)
+    if taken is None:
+        cluster.apply(_anew(before))
+    return taken
+
+
+def edited(cluster: Cluster, seconds: float) -> float | None:
+    """Seconds until an object edited by hand is as it was, None when not within `seconds`."""
+    before = _pods(cluster.get(*EDITED))
+    api_version, kind, name, namespace = EDITED
+    patch = {"spec": {"hard": {"pods": str(int(before) + 1)}}}
+    cluster.patch(api_version, kind, name, patch, namespace)
+    taken = _until(lambda: _pods(cluster.get(*EDITED)) == before, seconds)
+    if taken is None:
+        cluster.patch(api_version, kind, name, {"spec": {"hard": {"pods": before}}}, namespace)
+    return taken
+
+
+def pruned(cluster: Cluster, source: Object, seconds: float) -> tuple[bool, str]:
+    """Whether what left a Kustomization's folder left the cluster; raises `ProbeError`.
+
+    A Kustomization of the probe's own applies one folder of the checkout, then another.
+    """
+    name = unique(cluster, "prune")
+    dropped, kept = f"{name}-dropped", f"{name}-kept"
+    with planted(cluster, _kustomization(name, source)):
+        cluster.wait(
+            lambda: _there(cluster, dropped) and _there(cluster, kept),
+            seconds,
+            f"Flux has not applied {_FIXTURES}/before",
+        )
+        where = (KUSTOMIZE, "Kustomization", name)
+        cluster.patch(*where, {"spec": {"path": f"{_FIXTURES}/after"}}, NAMESPACE)
+        gone = _until(lambda: not _there(cluster, dropped), seconds) is not None
+        stayed = _there(cluster, kept)
+    cleaned = _until(lambda: not _there(cluster, kept), seconds) is not None
+    told = f"dropped object gone: {gone}, kept object stayed: {stayed}, all gone after: {cleaned}"
+    return gone and stayed and cleaned, told
+
+
+def _kustomization(name: str, source: Object) -> Object:
+    return {
+        "apiVersion": KUSTOMIZE,
+        "kind": "Kustomization",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {
+            "path": f"{_FIXTURES}/before",
+            "sourceRef": {
+                "kind": source["kind"],
+                "name": source["metadata"]["name"],
+                "namespace": source["metadata"]["namespace"],
+            },
+            "targetNamespace": NAMESPACE,
+            "namePrefix": f"{name}-",
+            "interval": "1m",
+            "retryInterval": "5s",
+            "timeout": "30s",
+            "prune": True,
+        },
+    }
+
+
+def _there(cluster: Cluster, name: str) -> bool:
+    return cluster.find("v1", "ConfigMap", name, NAMESPACE) is not None
+
+
+def _until(holds: Callable[[], bool], seconds: float) -> float | None:
+    started = time.monotonic()
+    while not holds():
+        if time.monotonic() - started > seconds:
+            return None
+        time.sleep(_POLL_SECONDS)
+    return time.monotonic() - started
+
+
+def _uid(item: Object | None) -> str:
+    return str(item["metadata"]["uid"]) if item else ""
+
+
+def _anew(item: Object) -> Object:
+    """The object without what the server wrote into it."""
+    kept = ("name", "namespace", "labels", "annotations")
+    metadata = {key: value for key, value in item["metadata"].items() if key in kept}
+    return {**item, "metadata": metadata}
+
+
+def _pods(item: Object) -> str:
+    return str(item["spec"]["hard"]["pods"])
