@@ -151,6 +151,12 @@ def test_every_scaled_object_of_the_cluster_is_asked():
     assert seen.metrics["queries_without_data"].n == 3
 
 
+def test_a_scaled_object_that_is_being_deleted_is_not_asked():
+    leaving = scaled(trigger("no_such"))
+    leaving["metadata"]["deletionTimestamp"] = "x"
+    assert values(measured(Keda(leaving)))["queries_without_data"] == 0
+
+
 @pytest.mark.parametrize("fault", autoscaling_ready.GATE.faults, ids=lambda f: f.description)
 def test_the_fault_turns_it_red_and_is_taken_back(fault):
     cluster = Keda()

@@ -182,7 +182,7 @@ def pod(**container):
     "wrong",
     [
         {"env": [{"name": "API_KEY", "value": "hunter2"}]},
-        {"env": [{"name": "URL", "value": "redis://:hunter2@cache:6379"}]},
+        {"env": [{"name": "URL", "value": "redis://:" + "hunter2@cache:6379"}]},
         {"env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]},
         {"envFrom": [{"secretRef": {"name": "s"}}]},
         {"volumes": [{"name": "v", "secret": {"secretName": "s"}}]},

@@ -82,6 +82,12 @@ def test_an_existing_service_that_is_not_ready_counts():
     assert seen.notes == ["rag-llm/llm: no GPU"]
 
 
+def test_one_that_is_being_deleted_is_not_judged():
+    leaving = service("llm", "False", "gone soon")
+    leaving["metadata"]["deletionTimestamp"] = "x"
+    assert values(measured(KServe(leaving)))["not_ready"] == 0
+
+
 def test_one_without_a_condition_is_not_ready():
     seen = measured(KServe(named("InferenceService", "new", "rag-llm", API)))
     assert values(seen)["not_ready"] == 1

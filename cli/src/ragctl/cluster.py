@@ -74,7 +74,8 @@ def status(site: Site) -> None:
 
 def _table(found: list[Reconciled]) -> Table:
     """Every Kustomization; of sources and releases only those that are not ready."""
-    table = Table("", "ready", "", box=None, pad_edge=False)
+    table = Table("", "ready", box=None, pad_edge=False)
+    table.add_column("", overflow="fold")  # a reason is of use only when it is whole
     for item in found:
         if item.kind == "Kustomization" or not item.ready:
             name = item.name if item.kind == "Kustomization" else f"{item.kind} {item.name}"

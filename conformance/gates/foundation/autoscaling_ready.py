@@ -57,7 +57,8 @@ def _answers(cluster: Cluster, seconds: float) -> dict[str, str]:
     while True:
         found: dict[str, str] = {}
         for item in cluster.list(_queries.API, _queries.KIND):
-            found |= _queries.answers(cluster, item)
+            if "deletionTimestamp" not in item["metadata"]:
+                found |= _queries.answers(cluster, item)
         if not any(found.values()) or time.monotonic() > deadline:
             return found
         time.sleep(POLL_SECONDS)

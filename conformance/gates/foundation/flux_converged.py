@@ -77,7 +77,7 @@ def _edited(context: Context) -> Iterator[None]:
     """An object edited by hand that Flux is told to leave alone."""
     cluster = context.target.cluster
     api_version, kind, name, namespace = _drift.EDITED
-    patch = {"spec": {"hard": {"pods": "1000"}}}
+    patch = {"spec": {"hard": {"pods": "60"}}}
     with changed(cluster, api_version, kind, name, patch, namespace):
         yield
 

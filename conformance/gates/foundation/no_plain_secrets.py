@@ -11,6 +11,7 @@ from conformance.static.environment import ROOT
 from conformance.stats import exactly
 
 NAMESPACE = "rag-retrieval"  # of the faults
+GONE_SECONDS = 60.0  # until a pod that was deleted has ended
 
 
 def measure(context: Context) -> Observation:
@@ -77,6 +78,9 @@ def _variable(context: Context) -> Iterator[None]:
     pod["spec"]["containers"][0]["env"] = [{"name": "LLM_API_KEY", "value": secrets.token_hex(8)}]
     with planted(cluster, pod):
         yield
+    name = pod["metadata"]["name"]
+    gone = f"{NAMESPACE}/{name} is gone"
+    cluster.wait(lambda: not cluster.find("v1", "Pod", name, NAMESPACE), GONE_SECONDS, gone)
 
 
 GATE = Gate(

@@ -26,6 +26,7 @@ def measure(context: Context) -> Observation:
     problems = {
         f"{item['metadata']['namespace']}/{item['metadata']['name']}": condition(item, "Ready")[1]
         for item in cluster.list(API, KIND)
+        if "deletionTimestamp" not in item["metadata"]
     }
     with planted(cluster, namespace(name)):
         problems["the webhook refuses what is wrong"] = _accepted(context, cluster, name)
