@@ -13,7 +13,7 @@ import psycopg
 from rag_store.base import StoreAdmin, VectorStore
 
 if TYPE_CHECKING:
-    from conformance.probes.cluster import Cluster
+    from conformance.targets.kube.client import Cluster
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from typing import Any
 
 from conformance.errors import TargetError
 from conformance.gate import ProbeError
-from conformance.probes.cluster import Cluster
 from conformance.targets import describe
 from conformance.targets.base import Description
+from conformance.targets.kube.client import Cluster
 
 
 class ClusterTarget:

@@ -26,7 +26,7 @@ from rag_common.tenancy import HEADER, TenantClaims, TokenMinter
 from rag_store.base import StoreAdmin, VectorStore
 
 if TYPE_CHECKING:
-    from conformance.probes.cluster import Cluster
+    from conformance.targets.kube.client import Cluster
 
 JWT_LIFETIME_SECONDS = 300
 INGEST_TIMEOUT_SECONDS = 1800

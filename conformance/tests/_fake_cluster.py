@@ -4,7 +4,7 @@ import json
 from copy import deepcopy
 
 from conformance.probes.cluster import ApiError, Cluster
-from conformance.probes.cluster.client import ref_of
+from conformance.targets.kube.client import ref_of
 
 
 class FakeCluster(Cluster):

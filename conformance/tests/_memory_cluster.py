@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from conformance.gate import ProbeError
 from conformance.probes.cluster import ApiError
-from conformance.probes.cluster.client import ref_of
+from conformance.targets.kube.client import ref_of
 from conformance.tests._fake_cluster import FakeCluster, FakeContext, made
 
 

@@ -11,8 +11,9 @@ import yaml
 from conformance import targets
 from conformance.errors import TargetError
 from conformance.gate import ProbeError
-from conformance.probes.cluster import ApiError, Cluster, client
+from conformance.probes.cluster import ApiError, Cluster
 from conformance.targets.cluster import ClusterTarget
+from conformance.targets.kube import client
 from conformance.targets.local import LocalTarget
 
 POD = {"metadata": {"name": "p", "namespace": "here"}}

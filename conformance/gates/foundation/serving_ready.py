@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from conformance.gate import Context, Fault, Gate, Measurement, Observation, Phase
 from conformance.gates.foundation._probes import PORT, condition, lasting, namespace, server
-from conformance.gates.foundation._workloads import stopped
+from conformance.gates.foundation._workloads import SETTLE_SECONDS, stopped
 from conformance.probes.cluster import FAULT, LABEL, ApiError, Cluster, Object, planted, unique
 from conformance.stats import exactly
 
@@ -115,8 +115,17 @@ def _service(context: Context, namespace: str, **options: object) -> Object:
 
 @contextmanager
 def _controller_stopped(context: Context) -> Iterator[None]:
-    with stopped(context.target.cluster, *CONTROLLER):
-        yield
+    """The webhook goes with it, and answers a little later than its pod is ready again."""
+    cluster = context.target.cluster
+    try:
+        with stopped(cluster, *CONTROLLER):
+            yield
+    finally:
+        cluster.wait(
+            lambda: not _accepted(context, cluster, "default"),
+            SETTLE_SECONDS,
+            "KServe's webhook answers again",
+        )
 
 
 @contextmanager

@@ -19,12 +19,12 @@ Everything here raises `ProbeError` when the cluster could not be asked: never a
 from conformance.probes.cluster.asking import Reply, Request, ask
 from conformance.probes.cluster.autopsy import containers
 from conformance.probes.cluster.changing import changed
-from conformance.probes.cluster.client import Cluster
 from conformance.probes.cluster.dialling import Answer, Dial, dial
-from conformance.probes.cluster.errors import ApiError, Object, Objects
 from conformance.probes.cluster.planting import FAULT, KINDS, LABEL, planted, unique
 from conformance.probes.cluster.pods import CONTAINER, probe_pod, running, statuses
 from conformance.probes.cluster.sweeping import clear, sweep
+from conformance.targets.kube.client import Cluster
+from conformance.targets.kube.errors import ApiError, Object, Objects
 
 __all__ = [
     "CONTAINER",

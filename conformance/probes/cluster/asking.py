@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from conformance.gate import ProbeError
-from conformance.probes.cluster.client import Cluster
 from conformance.probes.cluster.dialling import run
-from conformance.probes.cluster.errors import Object
+from conformance.targets.kube.client import Cluster
+from conformance.targets.kube.errors import Object
 
 
 @dataclass(frozen=True, slots=True)

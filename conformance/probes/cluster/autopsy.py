@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import yaml
 
 from conformance.gate import Evidence, ProbeError
-from conformance.probes.cluster.client import Cluster
-from conformance.probes.cluster.errors import Object, Objects
+from conformance.targets.kube.client import Cluster
+from conformance.targets.kube.errors import Object, Objects
 
 
 def autopsy(cluster: Cluster, items: Objects, evidence: Evidence) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 from conformance.errors import GateTimeoutError
 from conformance.gate import Evidence, ProbeError
 from conformance.probes.cluster.autopsy import autopsy
-from conformance.probes.cluster.client import Cluster, ref_of
-from conformance.probes.cluster.errors import ApiError, Object, Objects
+from conformance.targets.kube.client import Cluster, ref_of
+from conformance.targets.kube.errors import ApiError, Object, Objects
 
 LABEL = "rag-blueprint.dev/probe"
 OWNER = "rag-blueprint.dev/owner"  # host/pid/time of the run, the time in seconds since 1970

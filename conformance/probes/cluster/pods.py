@@ -5,8 +5,8 @@ from importlib import resources
 
 from conformance.gate import ProbeError
 from conformance.probes.cluster.autopsy import events
-from conformance.probes.cluster.client import Cluster
-from conformance.probes.cluster.errors import Object, Objects
+from conformance.targets.kube.client import Cluster
+from conformance.targets.kube.errors import Object, Objects
 
 CONTAINER = "probe"
 USER = 65532

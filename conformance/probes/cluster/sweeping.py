@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator
 
 from conformance.probes.cluster.changing import CHANGED
-from conformance.probes.cluster.client import NOT_FOUND, Cluster, ref_of
-from conformance.probes.cluster.errors import ApiError, Object
 from conformance.probes.cluster.planting import KINDS, LABEL, OWNER, remove
+from conformance.targets.kube.client import NOT_FOUND, Cluster, ref_of
+from conformance.targets.kube.errors import ApiError, Object
 
 GONE_SECONDS = 60
 LONGEST_SECONDS = 900  # nothing planted is needed for longer

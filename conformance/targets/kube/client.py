@@ -15,8 +15,8 @@ from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
 from conformance.gate import ProbeError
-from conformance.probes.cluster import streams
-from conformance.probes.cluster.errors import ApiError, Object, Objects, api_error
+from conformance.targets.kube import streams
+from conformance.targets.kube.errors import ApiError, Object, Objects, api_error
 
 MANAGER = "rag-conformance"
 TIMEOUT_SECONDS = (5.0, 30.0)  # to connect, to read

@@ -7,7 +7,7 @@ from kubernetes import client
 from kubernetes.stream import stream
 
 from conformance.gate import ProbeError
-from conformance.probes.cluster.errors import api_error
+from conformance.targets.kube.errors import api_error
 
 
 class Container(NamedTuple):
