@@ -28,6 +28,7 @@ class Platform(FakeCluster):
         self.file = {"file_system": "tmpfs", "in_environment": False}
         self.restarts, self.rotates, self.folders_shut = 0, True, True
         self.admit, self.commands, self.log = self.start, self.answer, self.printed
+        self.unknown = 0  # requests until the policy agent knows the asking pod
 
     @staticmethod
     def role(account):
@@ -66,6 +67,9 @@ class Platform(FakeCluster):
     def reply(self, request):
         path = request["url"].removeprefix(f"{_vault.URL}/")
         token, body = request["headers"].get("X-Vault-Token", ""), request["body"]
+        if path == "sys/health":
+            self.unknown -= 1
+            return (0, "Connection refused") if self.unknown >= 0 else (200, {})
         if path == "auth/kubernetes/login":
             return self.login(body)
         kind, _, name = path.rpartition("/")
@@ -117,6 +121,17 @@ def test_a_vault_as_declared_is_green_and_forgets():
     assert not cluster.secrets and not cluster.policies
     assert json.dumps(cluster.roles) == before
     assert [key[1] for key in cluster.objects] == ["Secret"]
+
+
+def test_a_pod_that_the_policy_agent_does_not_know_yet_asks_again(monkeypatch):
+    monkeypatch.setattr(_vault, "_KNOCK_SECONDS", 0)
+    cluster = Platform()
+    cluster.unknown = 2
+    assert {k: v for k, v in measured(cluster)[0].items() if k != "rotation"} == GREEN
+    cluster.unknown = 10**9
+    monkeypatch.setattr(_vault, "_PERMIT_SECONDS", 0)
+    with pytest.raises(ProbeError, match="Connection refused"):
+        measured(cluster)
 
 
 def test_no_value_and_no_token_is_in_the_evidence():

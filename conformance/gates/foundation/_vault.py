@@ -1,5 +1,6 @@
 """The Vault API as the platform's narrow access role and as the layers' accounts see it."""
 
+import time
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ _ROLE_FIELDS = (
     "token_ttl",
 )
 _REFUSED = (400, 403)
+_PERMIT_SECONDS, _KNOCK_SECONDS = 30, 0.5
 
 Account = tuple[str, str]  # namespace and name
 
@@ -148,7 +150,22 @@ def reached(context: Context) -> Iterator[Vault]:
     issuer = cluster.raw("/.well-known/openid-configuration")["issuer"]
     pod = probe_pod(unique(cluster, "asker"), NAMESPACE, image, "serve")
     with planted(cluster, pod, evidence=context.evidence) as made:
-        yield Vault(cluster, running(cluster, made)[0], ca, issuer)
+        vault = Vault(cluster, running(cluster, made)[0], ca, issuer)
+        _await_permission(vault)
+        yield vault
+
+
+def _await_permission(vault: Vault) -> None:
+    """Wait until the policy agent knows the new pod; raises `ProbeError` with the last refusal."""
+    deadline = time.monotonic() + _PERMIT_SECONDS
+    while True:
+        try:
+            vault.send("GET", "sys/health")
+            return
+        except ProbeError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_KNOCK_SECONDS)
 
 
 def errors_of(reply: Reply) -> str:
