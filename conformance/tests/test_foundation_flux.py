@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from conformance.gate import ProbeError
-from conformance.gates.foundation import _drift, _flux, flux_converged
+from conformance.gates.foundation import _drift, _flux, _probes, flux_converged
 from conformance.static.environment import ROOT
 from conformance.tests._memory_cluster import Context, MemoryCluster, named, values
 
@@ -102,7 +102,7 @@ OWNED = (
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     monkeypatch.setattr(_flux, "_POLL_SECONDS", 0)
-    monkeypatch.setattr(_drift, "_POLL_SECONDS", 0)
+    monkeypatch.setattr(_probes, "POLL_SECONDS", 0)
 
 
 def measured(cluster, revision=""):

@@ -9,6 +9,7 @@ import pytest
 from conformance.gate import ProbeError
 from conformance.gates.foundation import _vault, vault_injection
 from conformance.static import matrix
+from conformance.targets.kube import client
 from conformance.tests._fake_cluster import FakeCluster, FakeContext, made
 
 ACCOUNTS = sorted(matrix.read().accounts)
@@ -59,17 +60,22 @@ class Platform(FakeCluster):
         return "\n".join(['{"error": "no such file"}', *self.told])
 
     def answer(self, namespace, pod, order):
+        if "dials" in order:
+            return [self.knock(dial) for dial in order["dials"]]
         assert order["ca"] == "the authority"
         return [
             dict(zip(("status", "body"), self.reply(r), strict=True)) for r in order["requests"]
         ]
 
+    def knock(self, dial):
+        self.unknown -= 1
+        told = {key: dial[key] for key in ("host", "port", "what")}
+        shut = self.unknown >= 0
+        return {**told, "connected": not shut, "error": "Connection refused" if shut else ""}
+
     def reply(self, request):
         path = request["url"].removeprefix(f"{_vault.URL}/")
         token, body = request["headers"].get("X-Vault-Token", ""), request["body"]
-        if path == "sys/health":
-            self.unknown -= 1
-            return (0, "Connection refused") if self.unknown >= 0 else (200, {})
         if path == "auth/kubernetes/login":
             return self.login(body)
         kind, _, name = path.rpartition("/")
@@ -124,7 +130,7 @@ def test_a_vault_as_declared_is_green_and_forgets():
 
 
 def test_a_pod_that_the_policy_agent_does_not_know_yet_asks_again(monkeypatch):
-    monkeypatch.setattr(_vault, "_KNOCK_SECONDS", 0)
+    monkeypatch.setattr(client, "POLL_SECONDS", 0)
     cluster = Platform()
     cluster.unknown = 2
     assert {k: v for k, v in measured(cluster)[0].items() if k != "rotation"} == GREEN

@@ -21,9 +21,9 @@ def artifact(root: Path, reference: str) -> Artifact:
 
 def revision(root: Path) -> str:
     """`<branch>@sha1:<commit>`, with `-dirty.<digest>` behind it for an uncommitted tree."""
-    commit = _git(root, "rev-parse", "HEAD").strip()
-    branch = _git(root, "rev-parse", "--abbrev-ref", "HEAD").strip()
-    changes = _git(root, "status", "--porcelain", "--untracked-files=all", "--", *_FOLDERS)
+    commit = git(root, "rev-parse", "HEAD").strip()
+    branch = git(root, "rev-parse", "--abbrev-ref", "HEAD").strip()
+    changes = git(root, "status", "--porcelain", "--untracked-files=all", "--", *_FOLDERS)
     suffix = f"-dirty.{_digest(root)}" if changes else ""
     return f"{branch}@sha1:{commit}{suffix}"
 
@@ -36,11 +36,12 @@ def _digest(root: Path) -> str:
 
 def _files(root: Path) -> list[Path]:
     options = ["-z", "--cached", "--others", "--exclude-standard", "--"]
-    names = set(filter(None, _git(root, "ls-files", *options, *_FOLDERS).split("\0")))
+    names = set(filter(None, git(root, "ls-files", *options, *_FOLDERS).split("\0")))
     return [path for name in sorted(names) if (path := root / name).is_file()]
 
 
-def _git(root: Path, *words: str) -> str:
+def git(root: Path, *words: str) -> str:
+    """What git says of the checkout, whoever owns it; raises `ClusterError`."""
     command = ["git", "-c", f"safe.directory={root}", "-C", str(root), *words]
     done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
     if done.returncode:

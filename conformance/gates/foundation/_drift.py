@@ -1,15 +1,12 @@
 """Objects of the platform that are changed by hand, and how long Flux takes to put them back."""
 
-import time
-from collections.abc import Callable
-
 from conformance.gates.foundation._flux import KUSTOMIZE, NAMESPACE
+from conformance.gates.foundation._probes import seconds_until
 from conformance.probes.cluster import Cluster, Object, planted, unique
 
 # Nothing depends on these from one moment to the next, and every environment has them.
 DELETED = ("v1", "ConfigMap", "dashboard-rag", "monitoring")
 EDITED = ("v1", "ResourceQuota", "compute", "rag-audit")
-_POLL_SECONDS = 0.5
 _FIXTURES = "./clusters/probe"
 
 
@@ -18,7 +15,7 @@ def deleted(cluster: Cluster, seconds: float) -> float | None:
     before = cluster.get(*DELETED)
     cluster.delete(*DELETED)
     old = {"", _uid(before)}
-    taken = _until(lambda: _uid(cluster.find(*DELETED)) not in old, seconds)
+    taken = seconds_until(lambda: _uid(cluster.find(*DELETED)) not in old, seconds)
     if taken is None:
         cluster.apply(_anew(before))
     return taken
@@ -30,7 +27,7 @@ def edited(cluster: Cluster, seconds: float) -> float | None:
     api_version, kind, name, namespace = EDITED
     patch = {"spec": {"hard": {"pods": str(int(before) + 1)}}}
     cluster.patch(api_version, kind, name, patch, namespace)
-    taken = _until(lambda: _pods(cluster.get(*EDITED)) == before, seconds)
+    taken = seconds_until(lambda: _pods(cluster.get(*EDITED)) == before, seconds)
     if taken is None:
         cluster.patch(api_version, kind, name, {"spec": {"hard": {"pods": before}}}, namespace)
     return taken
@@ -51,9 +48,9 @@ def pruned(cluster: Cluster, source: Object, seconds: float) -> tuple[bool, str]
         )
         where = (KUSTOMIZE, "Kustomization", name)
         cluster.patch(*where, {"spec": {"path": f"{_FIXTURES}/after"}}, NAMESPACE)
-        gone = _until(lambda: not _there(cluster, dropped), seconds) is not None
+        gone = seconds_until(lambda: not _there(cluster, dropped), seconds) is not None
         stayed = _there(cluster, kept)
-    cleaned = _until(lambda: not _there(cluster, kept), seconds) is not None
+    cleaned = seconds_until(lambda: not _there(cluster, kept), seconds) is not None
     told = f"dropped object gone: {gone}, kept object stayed: {stayed}, all gone after: {cleaned}"
     return gone and stayed and cleaned, told
 
@@ -82,15 +79,6 @@ def _kustomization(name: str, source: Object) -> Object:
 
 def _there(cluster: Cluster, name: str) -> bool:
     return cluster.find("v1", "ConfigMap", name, NAMESPACE) is not None
-
-
-def _until(holds: Callable[[], bool], seconds: float) -> float | None:
-    started = time.monotonic()
-    while not holds():
-        if time.monotonic() - started > seconds:
-            return None
-        time.sleep(_POLL_SECONDS)
-    return time.monotonic() - started
 
 
 def _uid(item: Object | None) -> str:

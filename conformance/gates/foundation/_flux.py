@@ -6,7 +6,7 @@ from typing import Any
 
 from conformance.cluster.flux import summary
 from conformance.gate import ProbeError
-from conformance.probes.cluster import ApiError, Cluster, Object
+from conformance.probes.cluster import Cluster, Object
 
 KUSTOMIZE = "kustomize.toolkit.fluxcd.io/v1"
 NAMESPACE, ENTRY = "flux-system", "cluster"
@@ -42,16 +42,12 @@ def kustomizations(cluster: Cluster) -> list[Object]:
 
 def appliers(cluster: Cluster) -> list[Object]:
     """All of Flux that applies objects: Kustomizations, and Helm releases where there are any."""
-    try:
-        return [*kustomizations(cluster), *cluster.list(*_HELM)]
-    except ApiError as error:
-        if error.status != 404:
-            raise
-        return kustomizations(cluster)
+    return [*kustomizations(cluster), *cluster.find_all(*_HELM)]
 
 
-def source_of(cluster: Cluster, item: Object) -> Object:
-    """The source that a Kustomization follows."""
+def entry_source(cluster: Cluster) -> Object:
+    """The source of the entry's Kustomization: the checkout."""
+    item = cluster.get(KUSTOMIZE, "Kustomization", ENTRY, NAMESPACE)
     reference, namespace = item["spec"]["sourceRef"], item["metadata"]["namespace"]
     where = reference.get("namespace", namespace)
     return cluster.get(_SOURCE, reference["kind"], reference["name"], where)
@@ -65,8 +61,7 @@ def revision_of(source: Object) -> str:
 
 def judged_revision(cluster: Cluster, declared: str) -> str:
     """The revision that is judged: the declared one, else that of the entry's source."""
-    entry = cluster.get(KUSTOMIZE, "Kustomization", ENTRY, NAMESPACE)
-    held = revision_of(source_of(cluster, entry))
+    held = revision_of(entry_source(cluster))
     if not held:
         raise ProbeError(f"the source of the Kustomization {ENTRY} holds no artifact")
     return declared or held
@@ -90,13 +85,8 @@ def not_ready(cluster: Cluster, revision: str, seconds: float) -> dict[str, str]
 
 def _look(cluster: Cluster, revision: str) -> Iterator[tuple[str, str]]:
     for api_version, kind in _KINDS:
-        try:
-            items = cluster.list(api_version, kind)
-        except ApiError as error:
-            if error.status != 404:  # a controller of Flux that is not installed has no kind
-                raise
-            continue
-        for item in items:
+        # A controller of Flux that is not installed has no kind.
+        for item in cluster.find_all(api_version, kind):
             yield f"{kind} {item['metadata']['name']}", _why(item, revision)
 
 

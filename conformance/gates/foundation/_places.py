@@ -1,16 +1,17 @@
 """Where a credential might lie: Secrets, ConfigMaps and pods of the layers, and the files in Git."""
 
 import base64
-import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from conformance.cluster.base import ClusterError
+from conformance.cluster.node.checkout import git
 from conformance.gate import ProbeError
 from conformance.gates.foundation._credentials import configured, shaped
-from conformance.probes.cluster import ApiError, Cluster, Object
+from conformance.probes.cluster import Cluster, Object
 from conformance.static import credentials
 from conformance.static.environment import Environment
 from conformance.static.pods import pods
@@ -48,12 +49,7 @@ def secrets(cluster: Cluster, namespaces: Iterable[str]) -> Iterator[Looked]:
 
 def _issued(cluster: Cluster, namespace: str) -> dict[str, str]:
     """The Secret of each of cert-manager's Certificates, with the Certificate's name."""
-    try:
-        found = cluster.list("cert-manager.io/v1", "Certificate", namespace)
-    except ApiError as error:
-        if error.status != 404:
-            raise
-        return {}
+    found = cluster.find_all("cert-manager.io/v1", "Certificate", namespace)
     return {item["spec"]["secretName"]: item["metadata"]["name"] for item in found}
 
 
@@ -135,8 +131,8 @@ def _is_whole(item: Object) -> bool:
 
 
 def _git_files(root: Path) -> list[str]:
-    command = ["git", "-c", f"safe.directory={root}", "-C", str(root), "ls-files", "-z"]
-    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603 - git and a path
-    if done.returncode:
-        raise ProbeError(f"{root}: git ls-files: {done.stderr.strip()}")
-    return [name for name in done.stdout.split("\0") if name]
+    try:
+        names = git(root, "ls-files", "-z")
+    except ClusterError as error:
+        raise ProbeError(str(error)) from error
+    return [name for name in names.split("\0") if name]

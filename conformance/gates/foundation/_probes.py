@@ -1,17 +1,20 @@
-"""What the gates of serving, scaling and monitoring plant: a namespace, a small web server in it."""
+"""What several gates plant: a namespace, a small web server in it; and how long they wait for it."""
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from conformance.gate import Context
+from conformance.gates.foundation._layers import ENFORCED
 from conformance.probes.cluster import Object, probe_pod
 
 PORT = 8080
+POLL_SECONDS = 0.5
 
 
 def namespace(name: str) -> Object:
     """A namespace as strict as a layer's, outside the mesh and without policies."""
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    metadata = {"name": name, "labels": labels}
+    metadata = {"name": name, "labels": {ENFORCED: "restricted"}}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
@@ -40,3 +43,13 @@ def condition(item: Object, kind: str) -> tuple[bool, str]:
     told = found.get(kind, {"status": "Unknown", "message": f"no condition {kind} yet"})
     why = told.get("message") or told.get("reason") or told["status"]
     return told["status"] == "True", "" if told["status"] == "True" else str(why)
+
+
+def seconds_until(holds: Callable[[], object], limit: float) -> float | None:
+    """Seconds until it holds, None when it does not within `limit`."""
+    started = time.monotonic()
+    while not holds():
+        if time.monotonic() - started > limit:
+            return None
+        time.sleep(POLL_SECONDS)
+    return time.monotonic() - started

@@ -1,6 +1,5 @@
 """The Vault API as the platform's narrow access role and as the layers' accounts see it."""
 
-import time
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,10 +9,12 @@ from typing import Any
 from conformance.gate import Context, ProbeError
 from conformance.probes.cluster import (
     Cluster,
+    Dial,
     Object,
     Reply,
     Request,
     ask,
+    await_open,
     planted,
     probe_pod,
     running,
@@ -21,7 +22,8 @@ from conformance.probes.cluster import (
 )
 
 NAMESPACE = "vault"
-URL = "https://vault.vault.svc:8200/v1"
+_DOOR = Dial("vault.vault.svc", 8200)
+URL = f"https://{_DOOR.host}:{_DOOR.port}/v1"
 ACCESS = "vault-access"  # may write policies, roles and secrets of the layers, and read no secret
 _TEMPORARY = "rag-conformance"  # policy and role that exist while a probe's secret is deleted
 _ROLE_FIELDS = (
@@ -32,7 +34,7 @@ _ROLE_FIELDS = (
     "token_ttl",
 )
 _REFUSED = (400, 403)
-_PERMIT_SECONDS, _KNOCK_SECONDS = 30, 0.5
+_PERMIT_SECONDS = 30
 
 Account = tuple[str, str]  # namespace and name
 
@@ -151,21 +153,8 @@ def reached(context: Context) -> Iterator[Vault]:
     pod = probe_pod(unique(cluster, "asker"), NAMESPACE, image, "serve")
     with planted(cluster, pod, evidence=context.evidence) as made:
         vault = Vault(cluster, running(cluster, made)[0], ca, issuer)
-        _await_permission(vault)
+        await_open(cluster, vault.pod, [_DOOR], _PERMIT_SECONDS, "vault")
         yield vault
-
-
-def _await_permission(vault: Vault) -> None:
-    """Wait until the policy agent knows the new pod; raises `ProbeError` with the last refusal."""
-    deadline = time.monotonic() + _PERMIT_SECONDS
-    while True:
-        try:
-            vault.send("GET", "sys/health")
-            return
-        except ProbeError:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(_KNOCK_SECONDS)
 
 
 def errors_of(reply: Reply) -> str:

@@ -6,12 +6,17 @@ from contextlib import contextmanager
 
 from conformance.gate import Context, Fault, Gate, Observation, Phase, ProbeError
 from conformance.gates.foundation import _queries
-from conformance.gates.foundation._probes import lasting, namespace, server
+from conformance.gates.foundation._probes import (
+    POLL_SECONDS,
+    lasting,
+    namespace,
+    seconds_until,
+    server,
+)
 from conformance.gates.foundation._prometheus import Prometheus
 from conformance.probes.cluster import FAULT, LABEL, Cluster, Object, planted, unique
 from conformance.stats import exactly
 
-POLL_SECONDS = 0.5
 QUERIES = ("sum(up)", "count(up)")
 EMPTY = "sum(rag_conformance_no_such_series)"
 
@@ -38,12 +43,7 @@ def measure(context: Context) -> Observation:
 
 def _scaled_up(cluster: Cluster, name: str, limit: float) -> float | None:
     """Seconds until a pod of the Deployment was Ready, None when none was within `limit`."""
-    started = time.monotonic()
-    while not _ready_replicas(cluster, name):
-        if time.monotonic() - started > limit:
-            return None
-        time.sleep(POLL_SECONDS)
-    return time.monotonic() - started
+    return seconds_until(lambda: _ready_replicas(cluster, name), limit)
 
 
 def _ready_replicas(cluster: Cluster, name: str) -> int:

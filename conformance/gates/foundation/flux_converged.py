@@ -45,9 +45,7 @@ def _disturbed(
     cluster: Cluster, seconds: float
 ) -> tuple[dict[str, float | None], tuple[bool, str]]:
     """Deletion, edit and removal at the same time: seconds until each correction, and of prune."""
-    source = _flux.source_of(
-        cluster, cluster.get(_flux.KUSTOMIZE, "Kustomization", _flux.ENTRY, _flux.NAMESPACE)
-    )
+    source = _flux.entry_source(cluster)
     with ThreadPoolExecutor(3) as pool:
         deleted = pool.submit(_drift.deleted, cluster, seconds)
         edited = pool.submit(_drift.edited, cluster, seconds)

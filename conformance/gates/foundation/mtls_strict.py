@@ -20,6 +20,7 @@ from conformance.probes.cluster import (
     Dial,
     Object,
     Objects,
+    await_open,
     containers,
     dial,
     planted,
@@ -67,7 +68,8 @@ def _plaintext(
     """How many ports answered plain text or did not hang up, of those that let it connect."""
     cluster = context.target.cluster
     planted_doors = [Door(_name(pod), _to(pod)) for pod in servers]
-    _await_permission(cluster, plain, planted_doors)
+    knocks = [Dial(door.dial.host, door.dial.port) for door in planted_doors]
+    await_open(cluster, plain, knocks, _PERMIT_SECONDS, "the planted NetworkPolicies let nobody in")
     doors = _mesh.doors(cluster, _policies.declared())
     tried = [*planted_doors, *doors.tried]
     answers = dial(cluster, plain, [door.dial for door in tried], seconds=3, attempts=3)
@@ -84,16 +86,6 @@ def _plaintext(
 
 def _to(pod: Object) -> Dial:
     return Dial(pod["status"]["podIP"], _mesh.PORT, "http")
-
-
-def _await_permission(cluster: Cluster, plain: Object, doors: Sequence[Door]) -> None:
-    """Wait until NetworkPolicy lets the un-meshed client connect to every planted server."""
-    knocks = [Dial(door.dial.host, door.dial.port) for door in doors]
-
-    def connects() -> bool:
-        return all(answer.connected for answer in dial(cluster, plain, knocks))
-
-    cluster.wait(connects, _PERMIT_SECONDS, "the planted NetworkPolicies let nobody in")
 
 
 def _identified(context: Context, meshed: Object, name: str) -> Measurement:

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 from conformance.gate import Context, Fault, Gate, Observation, Phase, ProbeError
 from conformance.gates.foundation import _policies as policies
-from conformance.gates.foundation._layers import ENFORCED, LAYERS
+from conformance.gates.foundation._layers import LAYERS
 from conformance.gates.foundation._policies import Dialled, Who
+from conformance.gates.foundation._probes import namespace
 from conformance.probes.cluster import (
     LABEL,
     Cluster,
@@ -46,7 +47,7 @@ def measure(context: Context) -> Observation:
     canary = Who(own, _CANARY)
     ports = policies.ports(matrix)
     items = [_pod(cluster, who, image, ports) for who in (*parties, canary)]
-    with planted(cluster, _namespace(own), *items, evidence=context.evidence) as made:
+    with planted(cluster, namespace(own), *items, evidence=context.evidence) as made:
         found = running(cluster, made[1:])
         pods = dict(zip((*parties, canary), found, strict=True))
         denied, told = _canary(context, pods, Who(own), canary)
@@ -55,11 +56,6 @@ def measure(context: Context) -> Observation:
         del pods[canary]
         dialled = _dialled(context, cluster, matrix, pods)
     return _observation(context, matrix, dialled, told)
-
-
-def _namespace(name: str) -> Object:
-    metadata = {"name": name, "labels": {ENFORCED: "restricted"}}
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
 def _pod(cluster: Cluster, who: Who, image: str, ports: Sequence[int]) -> Object:
@@ -132,15 +128,15 @@ def _dialled(context: Context, cluster: Cluster, matrix: Matrix, pods: Pods) -> 
 def _services(cluster: Cluster, matrix: Matrix) -> list[tuple[Who, str, int, bool]]:
     """The platform's Services that every layer may dial, and the API server, which none may."""
     found: list[tuple[Who, str, int, bool]] = []
-    for namespace, port in sorted(matrix.reached):
+    for where, port in sorted(matrix.reached):
         doors = [
-            (Who(namespace, service["metadata"]["name"]), service["spec"]["clusterIP"], port, True)
-            for service in cluster.list("v1", "Service", namespace)
+            (Who(where, service["metadata"]["name"]), service["spec"]["clusterIP"], port, True)
+            for service in cluster.list("v1", "Service", where)
             if service["spec"].get("clusterIP") not in (None, "None")
             and port in {p["port"] for p in service["spec"]["ports"] if p["protocol"] == "TCP"}
         ]
         if not doors:
-            raise ProbeError(f"no Service in {namespace} has TCP port {port}")
+            raise ProbeError(f"no Service in {where} has TCP port {port}")
         found += doors
     api = cluster.get("v1", "Service", "kubernetes", "default")["spec"]["clusterIP"]
     return [*found, (Who("default", "kubernetes"), api, 443, False)]

@@ -12,14 +12,15 @@ Everything here raises `ProbeError` when the cluster could not be asked: never a
   platform's is patched and Flux leaves it alone; the patch is undone after it, by `sweep` if need be.
 - `probe_pod(name, namespace, image, script, args=(), ...)`: a pod within Pod Security `restricted` that
   runs one of `scripts/` (`serve`, `dial`, `ask`, `watch`). `running(cluster, pods)` waits for it.
-- `dial(cluster, pod, dials)`: connections really tried from a running probe pod.
+- `dial(cluster, pod, dials)`: connections really tried from a running probe pod; `await_open`
+  waits until all of them connect.
 - `ask(cluster, pod, requests, ca)`: HTTPS requests from a running probe pod; secrets travel on stdin.
 """
 
 from conformance.probes.cluster.asking import Reply, Request, ask
 from conformance.probes.cluster.autopsy import containers
 from conformance.probes.cluster.changing import changed
-from conformance.probes.cluster.dialling import Answer, Dial, dial
+from conformance.probes.cluster.dialling import Answer, Dial, await_open, dial
 from conformance.probes.cluster.planting import FAULT, KINDS, LABEL, planted, unique
 from conformance.probes.cluster.pods import CONTAINER, probe_pod, running, statuses
 from conformance.probes.cluster.sweeping import clear, sweep
@@ -40,6 +41,7 @@ __all__ = [
     "Reply",
     "Request",
     "ask",
+    "await_open",
     "changed",
     "clear",
     "containers",

@@ -52,6 +52,26 @@ def dial(
     return [Answer(**answer) for answer in answers]
 
 
+def await_open(
+    cluster: Cluster, pod: Object, dials: Sequence[Dial], seconds: float, what: str
+) -> None:
+    """Wait until every dial connects: policy agents know a new pod a moment after it runs.
+
+    Raises `ProbeError` with `what` and why the last attempt did not connect.
+    """
+    shut: list[Answer] = []
+
+    def opens() -> bool:
+        shut[:] = [answer for answer in dial(cluster, pod, dials) if not answer.connected]
+        return not shut
+
+    try:
+        cluster.wait(opens, seconds, what)
+    except ProbeError as error:
+        why = [f"{answer.host}:{answer.port}: {answer.error}" for answer in shut[:1]]
+        raise ProbeError("; ".join([str(error), *why])) from error
+
+
 def run(
     cluster: Cluster, pod: Object, script: str, order: Mapping[str, Any], seconds: float = 30.0
 ) -> Any:

@@ -101,6 +101,17 @@ class Cluster:
         found = self._call("get", ref, label_selector=labels or None)["items"]
         return [{"apiVersion": api_version, "kind": kind, **item} for item in found]
 
+    def find_all(
+        self, api_version: str, kind: str, namespace: str = "", labels: str = ""
+    ) -> Objects:
+        """As `list`, and none where the cluster does not know the kind; raises `ApiError` otherwise."""
+        try:
+            return self.list(api_version, kind, namespace, labels)
+        except ApiError as error:
+            if error.status != NOT_FOUND:
+                raise
+            return []
+
     def create(self, item: Object, *, dry_run: bool = False) -> Object:
         """The object as the server made it (or, dry, would have); raises `ApiError`."""
         dry = {"dry_run": "All"} if dry_run else {}
