@@ -234,6 +234,12 @@ def test_a_pod_is_restricted_small_never_ready_and_ends_by_itself():
     assert not spec["automountServiceAccountToken"]
 
 
+BACK_OFF = {
+    "reason": "ImagePullBackOff",
+    "message": 'Back-off pulling image "x": ErrImagePull: pull QPS exceeded',
+}
+
+
 def status(phase="Running", **container):
     own = {"name": "probe", "ready": True, "restartCount": 0, "state": {"running": {}}, **container}
     return {"phase": phase, "podIP": "10.0.0.1", "containerStatuses": [own]}
@@ -250,6 +256,10 @@ def test_running_pods_are_returned_as_they_are():
         (
             status("Pending", ready=False, state={"waiting": {"reason": "ErrImagePull"}}),
             "ErrImagePull",
+        ),
+        (
+            status("Pending", ready=False, state={"waiting": BACK_OFF}),
+            "not within",  # the kubelet's own limit passes
         ),
         (status("Failed", ready=False), "has ended"),
         (status("Pending", ready=False, state={"waiting": {"reason": "x"}}), "not within"),

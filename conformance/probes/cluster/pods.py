@@ -13,6 +13,7 @@ USER = 65532
 START_SECONDS = 90.0
 _NEVER = {"conditionType": "rag-blueprint.dev/never"}  # nobody sets it: no Service picks the pod
 _HOPELESS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError")
+_PASSING = "pull QPS exceeded"  # of many pods on a fresh node; the kubelet pulls again
 
 
 def source(script: str) -> str:
@@ -127,8 +128,9 @@ def _hopeless(pod: Object) -> str:
     if pod.get("status", {}).get("phase") in ("Failed", "Succeeded"):
         return f"has ended: {pod['status'].get('message') or pod['status']['phase']}"
     waiting = [s.get("state", {}).get("waiting", {}) for s in statuses(pod)]
-    found = [f"{w['reason']}: {w.get('message')}" for w in waiting if w.get("reason") in _HOPELESS]
-    return "; ".join(found)
+    hopeless = [w for w in waiting if w.get("reason") in _HOPELESS]
+    told = [f"{w['reason']}: {w.get('message')}" for w in hopeless]
+    return "; ".join(text for text in told if _PASSING not in text)
 
 
 def _held(cluster: Cluster, where: tuple[str, str], pod: Object | None) -> str:
