@@ -27,7 +27,8 @@ def measure(context: Context) -> Observation:
     apis = dict(_queries.unavailable(cluster))
     name = unique(cluster, "scaling")
     with planted(cluster, namespace(name), *_scaled(context, name, QUERIES)):
-        seconds = _scaled_up(cluster, name, float(context.parameter("scale_seconds")))
+        limit = float(context.parameter("scale_seconds"))
+        seconds = seconds_until(lambda: _ready_replicas(cluster, name), limit)
         queries = _answers(cluster, float(context.parameter("settle_seconds")))
     context.evidence.write("scaling.json", {"apis": apis, "queries": queries, "0 to 1 s": seconds})
     wrong = {what: why for what, why in {**apis, **queries}.items() if why}
@@ -39,11 +40,6 @@ def measure(context: Context) -> Observation:
     if seconds is not None:
         metrics["scale_seconds"] = exactly(seconds, 1, "s")
     return Observation(metrics, [f"{what}: {why}" for what, why in wrong.items()])
-
-
-def _scaled_up(cluster: Cluster, name: str, limit: float) -> float | None:
-    """Seconds until a pod of the Deployment was Ready, None when none was within `limit`."""
-    return seconds_until(lambda: _ready_replicas(cluster, name), limit)
 
 
 def _ready_replicas(cluster: Cluster, name: str) -> int:

@@ -128,8 +128,7 @@ def _hopeless(pod: Object) -> str:
     if pod.get("status", {}).get("phase") in ("Failed", "Succeeded"):
         return f"has ended: {pod['status'].get('message') or pod['status']['phase']}"
     waiting = [s.get("state", {}).get("waiting", {}) for s in statuses(pod)]
-    hopeless = [w for w in waiting if w.get("reason") in _HOPELESS]
-    told = [f"{w['reason']}: {w.get('message')}" for w in hopeless]
+    told = [f"{w['reason']}: {w.get('message')}" for w in waiting if w.get("reason") in _HOPELESS]
     return "; ".join(text for text in told if _PASSING not in text)
 
 
