@@ -6,7 +6,7 @@ import pytest
 
 from conformance.cluster import traces
 from conformance.cluster.base import ClusterError
-from conformance.cluster.node import tree
+from conformance.cluster.node import namespace, tree
 from conformance.cluster.node.commands import run
 from conformance.cluster.node.config import State
 from conformance.cluster.node.namespace import Namespace, running
@@ -41,6 +41,14 @@ def test_a_node_that_was_killed_leaves_no_trace(state):
     assert traces.left_behind(before, traces.snapshot()) == {}
     tree.remove(state)
     assert not state.root.exists()
+
+
+def test_a_cable_that_outlives_its_node_is_removed(monkeypatch):
+    monkeypatch.setattr(namespace, "_LINK", "rag-test")
+    run(["ip", "link", "add", "rag-test", "type", "veth", "peer", "name", "rag-test-peer"])
+    assert namespace._disconnected()
+    assert namespace._disconnected()  # nothing left to do
+    assert "rag-test" not in run(["ip", "link", "show"])
 
 
 def test_a_tree_in_which_something_is_mounted_is_not_removed(state):

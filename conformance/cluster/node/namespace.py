@@ -90,7 +90,7 @@ class Namespace:
         if running():  # the link and the cgroups are another lab's
             return
         _remove_cgroups()
-        _await(lambda: not Path(f"/sys/class/net/{_LINK}").exists(), f"the link {_LINK} stays")
+        _await(_disconnected, f"the link {_LINK} stays")
 
     def _await_init(self) -> int:
         def found() -> bool:
@@ -157,8 +157,7 @@ def _connected(pid: int) -> bool:
 def _connect(pid: int) -> None:
     """Put a cable between the machine and the node; its node side is `eth0`."""
     at, inside = network(), _inside(pid)
-    if Path(f"/sys/class/net/{_LINK}").exists():  # an interrupted start made half of it
-        run(["ip", "link", "delete", _LINK])
+    _disconnected()  # an interrupted start made half of it
     run(["ip", "link", "add", _LINK, "type", "veth", "peer", "name", "eth0", "netns", str(pid)])
     run(["ip", "address", "add", str(at.host), "dev", _LINK])
     run(["ip", "link", "set", _LINK, "up"])
@@ -166,6 +165,23 @@ def _connect(pid: int) -> None:
     run([*inside, "ip", "link", "set", "eth0", "up"])
     run([*inside, "sysctl", "-qw", "net.ipv4.ip_forward=1"])
     run([*inside, "ip", "route", "add", "default", "via", str(at.host.ip)])
+
+
+def _disconnected() -> bool:
+    """Remove the cable, and say whether it is gone.
+
+    The kernel does so by itself once it has removed the network namespaces of every pod, one after the other,
+    which has taken more than 40 s.
+    """
+    link = Path(f"/sys/class/net/{_LINK}")
+    if not link.exists():
+        return True
+    try:
+        run(["ip", "link", "delete", _LINK])
+    except ClusterError:
+        if link.exists():
+            raise
+    return not link.exists()
 
 
 def _hierarchies() -> list[Path]:
