@@ -6,7 +6,7 @@ GATES := --phase foundation # of the cluster; the layers are judged by local-gat
 ENVIRONMENT := lab
 CLUSTER := # --kind or --node: what `up` makes, whether Docker is here or not
 .PHONY: help setup demo up down sync status gates local-up local-down local-status local-gates \
-  admission pin-digests test unit lint types lock benchmark clean
+  admission pin-digests promote-check test unit lint types lock benchmark clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,6 +49,10 @@ admission: setup ## every object of ENVIRONMENT, charts included, in a dry run b
 
 pin-digests: setup ## the digest of every image and artifact of ENVIRONMENT, read from its registry
 	@$(BIN)/python -m conformance.static.digests $(ENVIRONMENT)
+
+promote-check: setup ## may REVISION go to production? REPORT must be its signed GO on ENVIRONMENT, by PUBLIC_KEY
+	@$(BIN)/python -m conformance.promotion "$(or $(REPORT),report)" --revision "$(REVISION)" \
+	  --environment "$(ENVIRONMENT)" --public-key "$(PUBLIC_KEY)" --hours "$(or $(HOURS),72)"
 
 test: setup lint types unit ## every check and test that needs no cluster
 

@@ -21,5 +21,9 @@ class CorpusError(SuiteError):
     """A labelled corpus is malformed; has file and line."""
 
 
+class GitError(SuiteError):
+    """Git cannot tell what is asked of a checkout, or the folder is none."""
+
+
 class GateTimeoutError(BaseException):
     """A gate exceeded its time; not an `Exception`, so that a gate's own handlers let it pass."""

@@ -18,7 +18,7 @@ from ragctl.site import Site
 @pytest.fixture
 def layout(tmp_path, monkeypatch):
     monkeypatch.setenv("RAG_STATE_DIR", str(tmp_path / "state"))
-    for name in ("KUBECONFIG_FILE", "RAG_ENVIRONMENT"):
+    for name in ("KUBECONFIG_FILE", "RAG_ENVIRONMENT", "RAG_REVISION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("conformance.cluster.choose.docker_answers", lambda: False)
     return Layout.from_environment()
@@ -51,6 +51,13 @@ def test_the_lab_is_judged_as_the_lab_and_yours_as_production(layout, kubeconfig
     assert described(staging)["environment"] == "staging"
     staging.forget()
     assert not yours.target.exists()
+
+
+def test_the_revision_that_it_must_run_is_told(layout, kubeconfig, monkeypatch):
+    monkeypatch.setattr(command, "judge", lambda *words: 0)
+    monkeypatch.setenv("RAG_REVISION", "main@sha1:01")
+    assert run("--kubeconfig", kubeconfig, "gates").exit_code == 0
+    assert described(Site.of(layout, kubeconfig))["revision"] == "main@sha1:01"
 
 
 def test_only_the_node_is_ours_to_stop_and_to_publish_to(layout, kubeconfig):

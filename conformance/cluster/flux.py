@@ -119,8 +119,10 @@ def _judged(item: Mapping[str, Any], revision: str) -> tuple[bool, str]:
         or status.get("observedGeneration") != item["metadata"]["generation"]
     ):
         return False, str(ready.get("message", ""))
-    origin = status.get("lastAppliedOriginRevision")  # the checkout's; other sources have none
+    applied = str(status.get("lastAppliedRevision") or "")
+    # The checkout's: an artifact of it says where it is from, a Git repository is it. Others have none.
+    origin = status.get("lastAppliedOriginRevision") or ("@sha1:" in applied and applied)
     if revision and origin and origin != revision:
         return False, f"still at {origin}"
     fetched = status.get("artifact", {}).get("revision", "")
-    return True, str(origin or status.get("lastAppliedRevision") or fetched)
+    return True, str(origin or applied or fetched)

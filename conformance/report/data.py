@@ -81,7 +81,8 @@ def record(run: "Run") -> dict[str, Any]:
         "slo": {"file": run.slo.file.name, "sha256": run.slo.digest},
         "started": run.started.isoformat(timespec="seconds"),
         "ended": ended.isoformat(timespec="seconds"),
-        "git": machine.revision(),
+        "git": machine.revision(),  # the suite's; what the platform runs is the line below
+        "judged_revision": run.target.description.revision or None,
         "machine": machine.machine(),
         "versions": machine.versions(),
         "counts": _counts(run),

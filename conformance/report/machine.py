@@ -4,25 +4,21 @@ import functools
 import importlib.metadata
 import os
 import platform
-import subprocess
 from pathlib import Path
 from typing import Any
 
+from conformance.errors import GitError
+from conformance.git import git
+
+ROOT = Path(__file__).parents[2]
 _PACKAGES = ("rag-conformance", "pytest", "numpy", "scipy", "httpx", "psycopg")
 
 
-def _git(*arguments: str) -> str | None:
+def _git(*words: str) -> str | None:
     try:
-        done = subprocess.run(  # noqa: S603
-            ["git", "-C", str(Path(__file__).parent), *arguments],  # noqa: S607
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        return git(ROOT, *words).strip()
+    except GitError:
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 @functools.cache

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
@@ -43,18 +43,47 @@ def private_key(file: Path) -> Ed25519PrivateKey:
     return key
 
 
-def verify(folder: Path, public_key_file: Path) -> list[str]:
-    """What is wrong with a sealed report: a bad signature or changed files; empty when good."""
-    sums = folder / CHECKSUMS
-    key = load_pem_public_key(public_key_file.read_bytes())
-    assert isinstance(key, Ed25519PublicKey)
-    problems: list[str] = []
+def public_key(file: Path) -> Ed25519PublicKey:
+    """The key that signatures are held against; raises `SuiteError` when it is not Ed25519 in PEM."""
     try:
-        key.verify(base64.b64decode((folder / SIGNATURE).read_bytes()), sums.read_bytes())
-    except (InvalidSignature, OSError, ValueError):
-        problems.append(f"{SIGNATURE}: the signature does not fit")
-    for line in sums.read_text(encoding="utf-8").splitlines():
-        digest, _, name = line.partition("  ")
-        if not (folder / name).is_file() or _digest(folder / name) != digest:
-            problems.append(f"{name}: changed or missing")
-    return problems
+        key = load_pem_public_key(file.read_bytes())
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        raise SuiteError(f"public key {file}: {error}") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise SuiteError(f"public key {file}: not an Ed25519 key")
+    return key
+
+
+def verify(folder: Path, public_key_file: Path) -> list[str]:
+    """What is wrong with a sealed report: its signature, else its files; empty when good."""
+    key = public_key(public_key_file)
+    try:
+        sums = (folder / CHECKSUMS).read_bytes()
+    except OSError as error:
+        return [f"{CHECKSUMS}: {error.strerror}: the report is not sealed"]
+    if problem := _signature_problem(folder, key, sums):
+        return [problem]  # what is not signed says nothing about the files
+    lines = (line.partition("  ") for line in sums.decode().splitlines())
+    return [f"{n}: changed or missing" for d, _, n in lines if not _holds(folder / n, d)]
+
+
+def _signature_problem(folder: Path, key: Ed25519PublicKey, sums: bytes) -> str:
+    try:
+        signature = (folder / SIGNATURE).read_bytes()
+    except OSError:
+        return f"{SIGNATURE}: missing: the report is not signed"
+    try:
+        key.verify(base64.b64decode(signature), sums)
+    except (InvalidSignature, ValueError):
+        return f"{SIGNATURE}: the signature does not fit"
+    return ""
+
+
+def _holds(file: Path, digest: str) -> bool:
+    return file.is_file() and _digest(file) == digest
+
+
+def sealed(folder: Path) -> set[str]:
+    """The names that the checksums cover."""
+    text = (folder / CHECKSUMS).read_text(encoding="utf-8")
+    return {line.partition("  ")[2] for line in text.splitlines()}

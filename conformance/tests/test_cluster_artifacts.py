@@ -14,6 +14,7 @@ from conformance.cluster.base import ClusterError
 from conformance.cluster.node import artifacts, checkout, oci, registry, sources
 from conformance.cluster.node.registry import Registry
 from conformance.cluster.node.sources import File
+from conformance.errors import GitError
 
 
 @pytest.fixture(autouse=True)
@@ -195,5 +196,5 @@ def test_a_deleted_file_is_left_out(repository):
 
 
 def test_a_folder_that_is_no_repository_is_an_error(tmp_path):
-    with pytest.raises(ClusterError, match="git rev-parse failed"):
+    with pytest.raises(GitError, match="git rev-parse failed"):
         checkout.revision(tmp_path)

@@ -30,6 +30,8 @@ def test_ready_means_ready_at_the_revision():
     item = kustomization(lastAppliedOriginRevision="main@sha1:a")
     assert judged(item, "main@sha1:a") == (True, "main@sha1:a")
     assert judged(item, "main@sha1:c") == (False, "still at main@sha1:a")
+    git = kustomization(lastAppliedRevision="main@sha1:a")
+    assert judged(git, "main@sha1:c") == (False, "still at main@sha1:a")
     other = kustomization(lastAppliedRevision="v2.20.2")
     assert judged(other, "main@sha1:c") == (True, "v2.20.2")
 

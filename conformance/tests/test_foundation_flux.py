@@ -163,6 +163,10 @@ def test_the_revision_is_that_of_git_as_declared_or_as_held():
     assert _flux.judged_revision(Flux(*OWNED), "") == REVISION
     assert _flux.judged_revision(Flux(*OWNED), "main@sha1:99") == "main@sha1:99"
     assert values(measured(Flux(*OWNED), "main@sha1:99"))["not_ready"] == 4
+    silent = Flux(*OWNED)
+    silent.put(source("latest@sha256:ab"))
+    with pytest.raises(ProbeError, match="tells no Git revision: latest@sha256:ab"):
+        _flux.judged_revision(silent, REVISION)
 
 
 def test_a_cluster_that_flux_does_not_keep_is_an_error():

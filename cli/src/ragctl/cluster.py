@@ -20,17 +20,24 @@ _PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
 @click.group()
 @click.option("--kubeconfig", envvar="KUBECONFIG_FILE", type=_FILE, help="A cluster of yours.")
 @click.option("--environment", envvar="RAG_ENVIRONMENT", help="Whose numbers it is judged by.")
+@click.option(
+    "--revision", envvar="RAG_REVISION", default="", help="What it must run: BRANCH@sha1:SHA."
+)
 @click.option("--kind/--node", default=None, help="What to make here, whether Docker is or not.")
 @click.pass_context
 def cluster(
-    context: click.Context, kubeconfig: Path | None, environment: str | None, kind: bool | None
+    context: click.Context,
+    kubeconfig: Path | None,
+    environment: str | None,
+    revision: str,
+    kind: bool | None,
 ) -> None:
     """A cluster on this machine, synced by Flux from this checkout, or one of yours.
 
     On this machine it is kind where a Docker engine answers, else a node of its own (root).
     Your cluster is the one of --kubeconfig or $KUBECONFIG_FILE; it is judged, never changed.
     """
-    context.obj = Site.of(Layout.from_environment(), kubeconfig, environment, kind)
+    context.obj = Site.of(Layout.from_environment(), kubeconfig, environment, kind, revision)
 
 
 @cluster.command()

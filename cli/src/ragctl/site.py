@@ -22,6 +22,7 @@ class Site:
     cluster: Cluster
     environment: str
     folder: Path
+    revision: str = ""  # of Git, that it must run: `<branch>@sha1:<commit>`
 
     @classmethod
     def of(
@@ -30,11 +31,13 @@ class Site:
         kubeconfig: Path | None = None,
         environment: str | None = None,
         kind: bool | None = None,
+        revision: str = "",
     ) -> "Site":
         """Your cluster where its kubeconfig is given, else this machine's lab."""
         folder = layout.root / ("cluster" if kubeconfig else LAB)
         default = YOURS if kubeconfig else LAB
-        return cls(choose(folder, kubeconfig, kind=kind), environment or default, folder)
+        made = choose(folder, kubeconfig, kind=kind)
+        return cls(made, environment or default, folder, revision)
 
     @property
     def target(self) -> Path:
@@ -61,6 +64,8 @@ class Site:
             if kubeconfig.is_relative_to(self.folder)
             else str(kubeconfig),
         }
+        if self.revision:
+            described["revision"] = self.revision
         write_atomic(self.target, json.dumps(described, indent=1).encode())
 
     def forget(self) -> None:

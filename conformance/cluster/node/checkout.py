@@ -1,20 +1,19 @@
 """This checkout as a Flux source: the files that Git knows or would take, under a revision."""
 
 import hashlib
-import subprocess
 from pathlib import Path
 
-from conformance.cluster.base import ClusterError
 from conformance.cluster.node.artifacts import flux_artifact
 from conformance.cluster.node.files import feed
 from conformance.cluster.node.oci import Artifact
+from conformance.git import git
 
 # What makes the node is no business of Flux, which unpacks the whole artifact for each Kustomization.
 _FOLDERS = ("clusters", "platform", "apps", ":(exclude)clusters/lab/node")
 
 
 def artifact(root: Path, reference: str) -> Artifact:
-    """The artifact of the working tree; raises `ClusterError` where Git cannot tell its files."""
+    """The artifact of the working tree; raises `GitError` where Git cannot tell its files."""
     files = {str(path.relative_to(root)): path.read_bytes() for path in _files(root)}
     return flux_artifact(reference, files, revision=revision(root))
 
@@ -38,12 +37,3 @@ def _files(root: Path) -> list[Path]:
     options = ["-z", "--cached", "--others", "--exclude-standard", "--"]
     names = set(filter(None, git(root, "ls-files", *options, *_FOLDERS).split("\0")))
     return [path for name in sorted(names) if (path := root / name).is_file()]
-
-
-def git(root: Path, *words: str) -> str:
-    """What git says of the checkout, whoever owns it; raises `ClusterError`."""
-    command = ["git", "-c", f"safe.directory={root}", "-C", str(root), *words]
-    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
-    if done.returncode:
-        raise ClusterError(f"{root}: git {words[0]} failed: {done.stderr.strip()}")
-    return done.stdout

@@ -64,6 +64,8 @@ def judged_revision(cluster: Cluster, declared: str) -> str:
     held = revision_of(entry_source(cluster))
     if not held:
         raise ProbeError(f"the source of the Kustomization {ENTRY} holds no artifact")
+    if declared and "@sha1:" not in held:  # without it nothing below could be held against it
+        raise ProbeError(f"the source of the Kustomization {ENTRY} tells no Git revision: {held}")
     return declared or held
 
 

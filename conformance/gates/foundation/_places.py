@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from conformance.cluster.base import ClusterError
-from conformance.cluster.node.checkout import git
+from conformance.errors import GitError
 from conformance.gate import ProbeError
 from conformance.gates.foundation._credentials import configured, shaped
+from conformance.git import git
 from conformance.probes.cluster import Cluster, Object
 from conformance.static import credentials
 from conformance.static.environment import Environment
@@ -133,6 +133,6 @@ def _is_whole(item: Object) -> bool:
 def _git_files(root: Path) -> list[str]:
     try:
         names = git(root, "ls-files", "-z")
-    except ClusterError as error:
+    except GitError as error:
         raise ProbeError(str(error)) from error
     return [name for name in names.split("\0") if name]
