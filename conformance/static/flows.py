@@ -19,12 +19,13 @@ _ACCOUNTS = "service-accounts.txt"
 
 
 def seed_denials(environment: Environment) -> Iterator[Finding]:
-    """A flow into a protected layer from one that the seed does not name."""
+    """A flow into a protected layer from another one that the seed does not name."""
     matrix = read()
     for edge in sorted(matrix.flows | set(edges.ingress(environment))):
         callers = ONLY.get(edge.to_namespace)
         exception = (edge.from_namespace, edge.port) in matrix.reaching
-        if callers and edge.from_namespace not in callers and not exception:
+        own = edge.from_namespace == edge.to_namespace
+        if callers and edge.from_namespace not in callers and not own and not exception:
             yield Finding("seed-denials", str(edge), f"only {', '.join(sorted(callers))} may")
 
 

@@ -37,13 +37,16 @@ def create_app(settings: Settings, classifier: Classifier) -> FastAPI:
     registry = CollectorRegistry()
     keys = ApiKeys(settings.guard_api_keys_file)
     authenticator, checker = Authenticator(keys), Checker(classifier, registry)
-    log, minter = FlagLog(settings.guard_flag_log), TokenMinter(settings.guard_signing_key_file)
+    minter = TokenMinter(settings.guard_signing_key_file)
+    log = FlagLog(settings.guard_flag_log, int(settings.guard_flag_log_mb * 2**20))
     install_problem_handlers(app)
 
     async def not_ready() -> str | None:
         return _not_ready(keys, minter.key_file) or await classifier.not_ready()
 
     install_ops(app, registry, not_ready)
+    if settings.guard_jwks_file:
+        _install_jwks(app, settings.guard_jwks_file)
 
     @app.api_route("/authz/authn{path:path}", methods=METHODS, include_in_schema=False)
     async def authn(request: Request) -> Response:
@@ -75,6 +78,17 @@ def create_app(settings: Settings, classifier: Classifier) -> FastAPI:
         return {"verdicts": [verdict.as_dict() for verdict in verdicts]}
 
     return app
+
+
+def _install_jwks(app: FastAPI, file: Path) -> None:
+    """The issuer's public keys, for a gateway that has no file of them."""
+
+    @app.get("/jwks", include_in_schema=False)
+    def jwks() -> Response:
+        try:
+            return Response(file.read_bytes(), media_type="application/json")
+        except OSError as error:
+            raise Problem(503, "Service unavailable", "the issuer's keys cannot be read") from error
 
 
 def _named(request: Request) -> Identity:
