@@ -4,8 +4,8 @@ import pytest
 
 from conformance.gate import ProbeError
 from conformance.gates.foundation import _queries, autoscaling_ready
-from conformance.gates.foundation._prometheus import Prometheus
 from conformance.probes.cluster import ApiError
+from conformance.probes.cluster.prometheus import Prometheus
 from conformance.tests._memory_cluster import Context, MemoryCluster, named, values
 
 NODES = "/apis/metrics.k8s.io/v1beta1/nodes"

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from conformance.gates.foundation._probes import condition
-from conformance.gates.foundation._prometheus import Prometheus
 from conformance.probes.cluster import ApiError, Cluster, Object
+from conformance.probes.cluster.prometheus import Prometheus
 
 API, KIND = "keda.sh/v1alpha1", "ScaledObject"
 EXTERNAL = "/apis/external.metrics.k8s.io/v1beta1"

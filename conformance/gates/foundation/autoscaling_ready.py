@@ -13,8 +13,8 @@ from conformance.gates.foundation._probes import (
     seconds_until,
     server,
 )
-from conformance.gates.foundation._prometheus import Prometheus
 from conformance.probes.cluster import FAULT, LABEL, Cluster, Object, planted, unique
+from conformance.probes.cluster.prometheus import Prometheus
 from conformance.stats import exactly
 
 QUERIES = ("sum(up)", "count(up)")

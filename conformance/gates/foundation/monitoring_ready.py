@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from conformance.gate import Context, Fault, Gate, Observation, Phase, ProbeError
 from conformance.gates.foundation import _rules, _scrapes
 from conformance.gates.foundation._probes import namespace, server
-from conformance.gates.foundation._prometheus import Prometheus
-from conformance.gates.foundation._workloads import restart
 from conformance.probes.cluster import (
     FAULT,
     LABEL,
@@ -19,6 +17,8 @@ from conformance.probes.cluster import (
     running,
     unique,
 )
+from conformance.probes.cluster.prometheus import Prometheus
+from conformance.probes.cluster.workloads import restart
 from conformance.stats import exactly
 
 POLL_SECONDS = 1.0
@@ -83,11 +83,16 @@ def _target_down(context: Context) -> Iterator[None]:
 
 @contextmanager
 def _rule_missing(context: Context) -> Iterator[None]:
-    """The rules file of the absence alerts is taken out, and Prometheus started again."""
-    cluster = context.target.cluster
+    with rules_file(context.target.cluster, "missing.yaml", None):
+        yield
+
+
+@contextmanager
+def rules_file(cluster: Cluster, file: str, content: str | None) -> Iterator[None]:
+    """Inside the block Prometheus runs with that file of rules as given, None for without it."""
     where = Prometheus(cluster)
     rules = _rules_of(cluster.get("apps/v1", "StatefulSet", where.service, where.namespace))
-    patch = {"data": {"missing.yaml": None}}
+    patch = {"data": {file: content}}
     try:
         with changed(cluster, "v1", "ConfigMap", rules, patch, where.namespace):
             restart(cluster, where.namespace, where.service)

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 from conformance.gate import Context, Fault, Gate, Measurement, Observation, Phase
 from conformance.gates.foundation._probes import PORT, condition, lasting, namespace, server
-from conformance.gates.foundation._workloads import SETTLE_SECONDS, stopped
 from conformance.probes.cluster import FAULT, LABEL, ApiError, Cluster, Object, planted, unique
+from conformance.probes.cluster.workloads import SETTLE_SECONDS, stopped
 from conformance.stats import exactly
 
 API, KIND = "serving.kserve.io/v1beta1", "InferenceService"
