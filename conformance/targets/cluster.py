@@ -1,5 +1,8 @@
 """A platform on a Kubernetes cluster, reached by an administrator's kubeconfig."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +11,19 @@ from conformance.gate import ProbeError
 from conformance.targets import describe
 from conformance.targets.base import Description
 from conformance.targets.kube.client import Cluster
+from conformance.targets.layers import doors, edge
+from conformance.targets.layers.secrets import Secrets
+from conformance.targets.layers.vault import Vault
+from conformance.targets.services import Services
 
 
-class ClusterTarget:
-    """Implements the part of `targets.base.Target` that needs no layer."""
+class ClusterTarget(Services):
+    """Implements `targets.base.Target` for a cluster; the layers are reached when a gate asks."""
 
     def __init__(self, description: Description, kubeconfig: Path) -> None:
-        self.description = description
         self.environment = description.environment
         self.cluster = Cluster(kubeconfig)
+        self.told = description
 
     @classmethod
     def load(cls, file: Path) -> "ClusterTarget":
@@ -31,7 +38,37 @@ class ClusterTarget:
             raise TargetError(f"{file}: {error}; is the cluster up?") from error
         return target
 
+    @cached_property
+    def vault(self) -> Vault:
+        """The platform's vault, as the suite's own account."""
+        return Vault(self.cluster)
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        """The suite's keys and logins."""
+        return Secrets(self.told, self.vault)
+
+    @cached_property
+    def description(self) -> Description:  # type: ignore[override]  # made on first use
+        """`target.json`; what it does not name is a door into the cluster or a secret of its vault."""
+        extra = {**self.told.extra, "second_api_keys": self.secrets.second_api_keys}
+        urls = doors.urls(self.cluster, self.told)
+        return replace(self.told, **urls, api_keys=self.secrets.api_keys, extra=extra)
+
+    def _key(self, name: str) -> Path:
+        return self.secrets.key(name)
+
+    def _credentials_file(self, login: str) -> Path:
+        return self.secrets.credentials(login)
+
+    def _jwt_settings(self) -> Mapping[str, Any]:
+        return {**edge.jwt_settings(self.cluster), **self.told.extra}
+
+    def metrics(self, service: str) -> Mapping[str, float]:
+        """A service's Prometheus samples, of all its pods together; see `doors.metrics`."""
+        return doors.metrics(self.cluster, service)
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        raise ProbeError(f"{name}: the layers are not on this cluster yet")
+        raise ProbeError(f"{name}: cannot be had on a cluster yet")

@@ -207,19 +207,9 @@ def test_a_target_with_a_kubeconfig_is_a_cluster(kubeconfig, tmp_path):
     target = targets.load(file)
     assert isinstance(target, ClusterTarget)
     assert target.description.kubeconfig == kubeconfig
-    assert (target.description.revision, target.description.extra) == (
-        "main@sha1:1",
-        {"note": "mine"},
-    )
+    assert target.description.revision == "main@sha1:1"
+    assert target.description.extra["note"] == "mine"
     assert target.cluster.get("v1", "Pod", "p", "here") == POD
-
-
-def test_the_layers_are_not_on_it(kubeconfig, tmp_path):
-    target = targets.load(described(tmp_path, kubeconfig="kubeconfig"))
-    with pytest.raises(ProbeError, match="gateway: the layers are not on this cluster yet"):
-        target.gateway("tenant")
-    with pytest.raises(AttributeError):
-        target._private  # noqa: B018
 
 
 @pytest.mark.parametrize("name", ["kubeconfig", "absent"])

@@ -25,8 +25,8 @@ from conformance.probes.cluster import (
     sweep,
     unique,
 )
-from conformance.probes.cluster.changing import CHANGED, inverse
-from conformance.probes.cluster.planting import OWNER
+from conformance.targets.kube.changing import CHANGED, inverse
+from conformance.targets.kube.planting import OWNER
 from conformance.tests._fake_cluster import FakeCluster, FakeContext, FakeEvidence, made
 
 POD = ("v1", "Pod", "p", "here")
@@ -212,7 +212,7 @@ def test_a_change_of_a_killed_run_is_undone_and_the_object_kept():
 
 
 def test_the_end_of_a_run_takes_its_own_and_waits_until_it_is_gone(monkeypatch):
-    monkeypatch.setattr("conformance.probes.cluster.sweeping.GONE_SECONDS", 0.3)
+    monkeypatch.setattr("conformance.targets.kube.sweeping.GONE_SECONDS", 0.3)
     cluster = FakeCluster(owned(HERE, os.getpid(), NOW))
     clear(cluster)
     assert not cluster.objects

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from conformance.probes.cluster.pods import source
-from conformance.probes.cluster.scripts import ask, dial, watch
+from conformance.targets.kube.pods import source
+from conformance.targets.kube.scripts import ask, dial, watch
 
 
 def run(script, order):

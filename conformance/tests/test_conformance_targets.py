@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from conformance.errors import TargetError
 from conformance.gate import ProbeError
-from conformance.targets import describe, local, logs, metrics
+from conformance.targets import describe, logs, metrics, services
 from conformance.targets.local import LocalTarget
 from rag_common.tenancy import HEADER, TokenVerifier
 
@@ -262,7 +262,7 @@ def ingest_program(tmp_path, monkeypatch, body):
     program = tmp_path / "rag-ingest"
     program.write_text(f"#!{sys.executable}\nimport json, os, sys\n{body}\n")
     program.chmod(0o755)
-    monkeypatch.setattr(local, "_ingest", lambda: str(program))
+    monkeypatch.setattr(services, "_ingest", lambda: str(program))
 
 
 def test_ingestion_runs_the_command_with_the_targets_settings(target, tmp_path, monkeypatch):
@@ -280,7 +280,7 @@ def test_a_failed_ingestion_is_told_with_its_last_lines(target, tmp_path, monkey
     ingest_program(tmp_path, monkeypatch, "sys.exit('the store is down')")
     with pytest.raises(ProbeError, match="exited with 1: the store is down"):
         target.ingest(tmp_path, "acme")
-    monkeypatch.setattr(local, "_ingest", lambda: str(tmp_path / "none"))
+    monkeypatch.setattr(services, "_ingest", lambda: str(tmp_path / "none"))
     with pytest.raises(ProbeError, match="No such file"):
         target.ingest(tmp_path, "acme")
 
@@ -289,9 +289,9 @@ def test_ingestion_is_found_beside_python_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ProbeError, match="rag-ingest is not installed"):
-        local._ingest()
+        services._ingest()
     (tmp_path / "rag-ingest").touch(mode=0o755)
-    assert local._ingest() == str(tmp_path / "rag-ingest")
+    assert services._ingest() == str(tmp_path / "rag-ingest")
 
 
 SERVER = """

@@ -9,9 +9,9 @@ import pytest
 
 from conformance.gate import ProbeError
 from conformance.gates.foundation import _credentials, _etcd, _places, no_plain_secrets
-from conformance.probes.cluster import pods
-from conformance.probes.cluster.scripts import search
 from conformance.static.environment import ROOT
+from conformance.targets.kube import pods
+from conformance.targets.kube.scripts import search
 from conformance.tests._memory_cluster import Context, MemoryCluster, named, values
 
 PEM = "-----BEGIN " + "RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA1234567890\n"

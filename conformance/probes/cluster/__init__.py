@@ -18,14 +18,14 @@ Everything here raises `ProbeError` when the cluster could not be asked: never a
 """
 
 from conformance.probes.cluster.asking import Reply, Request, ask
-from conformance.probes.cluster.autopsy import containers
-from conformance.probes.cluster.changing import changed
 from conformance.probes.cluster.dialling import Answer, Dial, await_open, dial
-from conformance.probes.cluster.planting import FAULT, KINDS, LABEL, planted, unique
-from conformance.probes.cluster.pods import CONTAINER, probe_pod, running, statuses
-from conformance.probes.cluster.sweeping import clear, sweep
+from conformance.targets.kube.autopsy import containers
+from conformance.targets.kube.changing import changed
 from conformance.targets.kube.client import Cluster
 from conformance.targets.kube.errors import ApiError, Object, Objects
+from conformance.targets.kube.planting import FAULT, KINDS, LABEL, planted, unique
+from conformance.targets.kube.pods import CONTAINER, probe_pod, running, statuses
+from conformance.targets.kube.sweeping import clear, sweep
 
 __all__ = [
     "CONTAINER",

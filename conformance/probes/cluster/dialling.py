@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from conformance.gate import ProbeError
-from conformance.probes.cluster.pods import CONTAINER, source
 from conformance.targets.kube.client import Cluster
 from conformance.targets.kube.errors import Object
+from conformance.targets.kube.pods import CONTAINER, source
 
 
 @dataclass(frozen=True, slots=True)

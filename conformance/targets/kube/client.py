@@ -17,6 +17,7 @@ from kubernetes.dynamic.exceptions import ResourceNotFoundError
 from conformance.gate import ProbeError
 from conformance.targets.kube import streams
 from conformance.targets.kube.errors import ApiError, Object, Objects, api_error
+from conformance.targets.kube.tunnel import Tunnel
 
 MANAGER = "rag-conformance"
 TIMEOUT_SECONDS = (5.0, 30.0)  # to connect, to read
@@ -187,10 +188,18 @@ class Cluster:
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
         return str(self.raw(path, method="POST", body=body)["status"]["token"])
 
-    def logs(self, namespace: str, pod: str, container: str = "", *, previous: bool = False) -> str:
-        """The last 1 MiB of a container's log; raises `ApiError`."""
+    def logs(
+        self,
+        namespace: str,
+        pod: str,
+        container: str = "",
+        *,
+        previous: bool = False,
+        lines: int = 0,
+    ) -> str:
+        """The first 1 MiB of a container's log, or its last `lines`; raises `ApiError`."""
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
-        params = {"limitBytes": str(1 << 20)}
+        params = {"tailLines": str(lines)} if lines else {"limitBytes": str(1 << 20)}
         params |= {"container": container} if container else {}
         params |= {"previous": "true"} if previous else {}
         return self._request("GET", path, params)
@@ -212,6 +221,12 @@ class Cluster:
             client = self._client
         where = streams.Container(namespace, pod, container)
         return streams.execute(client.client.configuration, where, command, stdin, seconds)
+
+    def tunnel(self, namespace: str, pod: str, port: int) -> Tunnel:
+        """A connection to a pod's port, as if from within it; raises `ApiError`."""
+        with self._lock:
+            client = self._client
+        return Tunnel(client.client.configuration, namespace, pod, port)
 
     def wait(self, holds: Callable[[], Any], seconds: float, what: str) -> Any:
         """The first true answer of `holds`, asked four times a second; else `ProbeError`."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 
 from conformance.gate import ProbeError
-from conformance.probes.cluster.autopsy import events
+from conformance.targets.kube.autopsy import events
 from conformance.targets.kube.client import Cluster
 from conformance.targets.kube.errors import Object, Objects
 

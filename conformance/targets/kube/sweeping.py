@@ -6,10 +6,10 @@ import socket
 import time
 from collections.abc import Iterator
 
-from conformance.probes.cluster.changing import CHANGED
-from conformance.probes.cluster.planting import KINDS, LABEL, OWNER, remove
+from conformance.targets.kube.changing import CHANGED
 from conformance.targets.kube.client import Cluster, ref_of
 from conformance.targets.kube.errors import Object
+from conformance.targets.kube.planting import KINDS, LABEL, OWNER, remove
 
 GONE_SECONDS = 60
 LONGEST_SECONDS = 900  # nothing planted is needed for longer

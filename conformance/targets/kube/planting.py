@@ -12,7 +12,7 @@ from typing import Any
 
 from conformance.errors import GateTimeoutError
 from conformance.gate import Evidence, ProbeError
-from conformance.probes.cluster.autopsy import autopsy
+from conformance.targets.kube.autopsy import autopsy
 from conformance.targets.kube.client import Cluster, ref_of
 from conformance.targets.kube.errors import ApiError, Object, Objects
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from conformance.probes.cluster.planting import OWNER, owner
 from conformance.targets.kube.client import Cluster
 from conformance.targets.kube.errors import Object
+from conformance.targets.kube.planting import OWNER, owner
 
 CHANGED = "rag-blueprint.dev/changed"  # the label; its annotation is the patch that undoes
 _ALONE = {  # Flux corrects nothing that carries these

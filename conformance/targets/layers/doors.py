@@ -1,0 +1,52 @@
+"""URLs of this machine that lead to the layers' programs, and the metrics of all their pods."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from conformance.gate import ProbeError
+from conformance.targets import http
+from conformance.targets import metrics as samples
+from conformance.targets.base import Description
+from conformance.targets.kube.client import Cluster
+from conformance.targets.layers.places import forward, forward_to, place, pods
+
+_TIMEOUT_SECONDS = 10.0
+_URLS = {
+    "gateway_url": ("gateway", "http://{}"),
+    "guard_url": ("guard", "http://{}"),
+    "retrieval_url": ("retrieval", "http://{}"),
+    "embedding_url": ("embedding", "http://{}"),
+    "llm_url": ("llm", "http://{}"),
+    "vector_db_url": ("vectordb", "postgresql://{}/rag"),
+}
+
+
+def urls(cluster: Cluster, told: Description) -> dict[str, Any]:
+    """A door for each URL that `target.json` does not name."""
+    missing = {field: door for field, door in _URLS.items() if not getattr(told, field)}
+    return {
+        field: url.format(forward(cluster, name).address) for field, (name, url) in missing.items()
+    }
+
+
+def metrics(cluster: Cluster, service: str) -> Mapping[str, float]:
+    """The samples of all pods of a service, added up; raises `ProbeError` or an httpx error."""
+    at = place(service)
+    found = [_scraped(cluster, service, pod["metadata"]["name"]) for pod in pods(cluster, at)]
+    if not found:
+        raise ProbeError(f"{at.namespace}/{at.account}: no pod is ready")
+    return samples.together(found)
+
+
+def _scraped(cluster: Cluster, service: str, pod: str) -> Mapping[str, float]:
+    with (
+        forward_to(cluster, place(service), pod) as door,
+        http.client(f"http://{door.address}", _TIMEOUT_SECONDS) as session,
+    ):
+        try:
+            answer = session.get("/metrics").raise_for_status()
+        except httpx.TransportError as error:
+            raise ProbeError(f"{service}: {door.trouble or error}") from error
+    return samples.parse(answer.text)

@@ -1,0 +1,100 @@
+"""Pods' ports as an API server forwards them: real WebSockets to real listeners of this machine."""
+
+import asyncio
+import contextlib
+
+from kubernetes import client
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocketDisconnect
+
+from conformance.targets.answer_faults import free_url
+from conformance.targets.kube.tunnel import Tunnel
+from conformance.targets.processes import serving
+from conformance.tests._memory_cluster import MemoryCluster, named
+
+
+class NetworkCluster(MemoryCluster):
+    """A cluster in memory whose pods listen: `listen` says where on this machine."""
+
+    def __init__(self, url, *items):
+        super().__init__(*items)
+        self.configuration = client.Configuration(host=url)
+        self.listeners = {}
+
+    def tunnel(self, namespace, pod, port):
+        return Tunnel(self.configuration, namespace, pod, port)
+
+    def listen(self, at, pod, port, **labels):
+        """A ready pod of a program, whose port is a port of this machine; behind its Service."""
+        self.listeners[at.namespace, pod, at.port] = port
+        names = {"app.kubernetes.io/name": at.account, **labels}
+        ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+        self.put(named("Pod", pod, at.namespace, labels=names, status=ready))
+        ends = [
+            {"targetRef": {"name": p}, "conditions": {"ready": True}}
+            for n, p, _ in self.listeners
+            if n == at.namespace
+        ]
+        service = {"kubernetes.io/service-name": at.service}
+        self.put(
+            named(
+                "EndpointSlice",
+                at.service,
+                at.namespace,
+                "discovery.k8s.io/v1",
+                labels=service,
+                endpoints=ends,
+            )
+        )
+
+
+@contextlib.contextmanager
+def pod_network(*items):
+    """A `NetworkCluster` whose port-forwards work inside the block."""
+    cluster = None
+
+    async def forward(socket):
+        found = socket.path_params
+        port = int(socket.query_params["ports"])
+        await socket.accept(subprotocol="v4.channel.k8s.io")
+        for channel in (0, 1):
+            await socket.send_bytes(bytes([channel]) + port.to_bytes(2, "little"))
+        local = cluster.listeners.get((found["namespace"], found["pod"], port))
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", local or 1)
+        except OSError:
+            await socket.send_bytes(b"\x01nothing listens there")
+            with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+                await socket.close()
+            return
+        tasks = [
+            asyncio.create_task(_out(socket, writer)),
+            asyncio.create_task(_in(socket, reader)),
+        ]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        writer.close()
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+            await socket.close()
+
+    path = "/api/v1/namespaces/{namespace}/pods/{pod}/portforward"
+    url = free_url()
+    cluster = NetworkCluster(url, *items)
+    with serving(Starlette(routes=[WebSocketRoute(path, forward)]), url):
+        yield cluster
+
+
+async def _out(socket, writer):
+    while True:
+        message = await socket.receive()
+        if message["type"] != "websocket.receive":
+            return
+        writer.write(message["bytes"][1:])
+        await writer.drain()
+
+
+async def _in(socket, reader):
+    while data := await reader.read(1 << 16):
+        await socket.send_bytes(b"\x00" + data)
