@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from conformance.static import edges
 from conformance.static.environment import Environment
-from conformance.static.finding import Finding, identity
+from conformance.static.finding import Finding, Object, identity
 from conformance.static.matrix import ANY, Edge, Matrix, read
 
 # The promises themselves, not the file: an edited matrix cannot make them green.
@@ -16,6 +16,7 @@ ONLY = {
 # Pods of the platform that the exceptions mean, by the label that the policies select.
 _METRICS = "prometheus"
 _ACCOUNTS = "service-accounts.txt"
+_LAYER = "rag-"
 
 
 def seed_denials(environment: Environment) -> Iterator[Finding]:
@@ -60,18 +61,24 @@ def mesh_matrix(environment: Environment) -> Iterator[Finding]:
 
 
 def vault_accounts(environment: Environment) -> Iterator[Finding]:
-    """A service account of the matrix without a vault role, or a role without such an account."""
-    wanted = {f"{namespace} {name}" for namespace, name in read().accounts}
+    """A layer's account of the matrix without a vault role, or a role that no account can take."""
+    wanted = {f"{where} {name}" for where, name in read().accounts if where.startswith(_LAYER)}
+    there = {" ".join(identity(item)[2:]) for item in environment.of("ServiceAccount")}
     lists = [
-        item["data"][_ACCOUNTS].splitlines()
+        {" ".join(line.split()[:2]) for text in _account_lists(item) for line in text.splitlines()}
         for item in environment.of("ConfigMap")
         if identity(item)[2] == "vault" and _ACCOUNTS in (item.get("data") or {})
     ]
     if not lists:
         yield Finding("vault-accounts", "vault", f"no ConfigMap with {_ACCOUNTS}")
-    for name in sorted({name for listed in lists for name in wanted ^ set(listed)}):
-        where = "the matrix" if name in wanted else _ACCOUNTS
-        yield Finding("vault-accounts", name, f"is only in {where}")
+    for name in sorted({name for listed in lists for name in wanted - listed}):
+        yield Finding("vault-accounts", name, f"is in the matrix and not in {_ACCOUNTS}")
+    for name in sorted(set().union(*lists) - there - wanted):
+        yield Finding("vault-accounts", name, "has a role and is no service account")
+
+
+def _account_lists(item: Object) -> Iterator[str]:
+    return (text for key, text in item["data"].items() if key.endswith("accounts.txt"))
 
 
 def _denying(environment: Environment) -> Iterator[dict[str, dict[str, str]]]:

@@ -1,6 +1,8 @@
 #!/bin/sh
-# One policy and one role for each service account of the list: it reads its own folder and nothing else.
+# One policy and one role for each service account of the lists: it reads its own folder, and has the grants
+# behind its name (`capability[,capability]:path`).
 set -eu
+ACCESS=${ACCESS:-/access}
 login() {
   vault write -field=token auth/kubernetes/login role=vault-access \
     jwt=@/var/run/secrets/kubernetes.io/serviceaccount/token
@@ -12,18 +14,30 @@ for attempt in 1 2 3 4 5 6 7 8 9 10; do
 done
 export VAULT_TOKEN
 
-wanted=" vault-access "
-while read -r namespace account; do
+policy() {
+  printf 'path "secret/data/%s/%s/*" { capabilities = ["read"] }\n' "$1" "$2"
+  shift 2
+  for grant; do
+    printf 'path "%s" { capabilities = ["%s"] }\n' "${grant#*:}" "$(echo "${grant%%:*}" | sed 's/,/", "/g')"
+  done
+}
+
+lists=$(cat "$ACCESS"/*accounts.txt)
+set -f  # a grant's * is the policy's, not a file's
+wanted=" vault-access secret-generator "
+while read -r namespace account grants; do
   role=$namespace.$account
   wanted="$wanted$role "
-  printf 'path "secret/data/%s/%s/*" { capabilities = ["read"] }\n' "$namespace" "$account" |
-    vault policy write "$role" -
+  # shellcheck disable=SC2086  # one word a grant
+  policy "$namespace" "$account" $grants | vault policy write "$role" -
   vault write "auth/kubernetes/role/$role" \
     bound_service_account_names="$account" bound_service_account_namespaces="$namespace" \
     audience="$TOKEN_AUDIENCE" token_policies="$role" token_ttl=20m
-done < /access/service-accounts.txt
+done <<LISTS
+$lists
+LISTS
 
-# What the list no longer names is taken back.
+# What the lists no longer name is taken back.
 vault list auth/kubernetes/role | sed 1,2d | while read -r role; do
   case "$wanted" in *" $role "*) continue ;; esac
   vault delete "auth/kubernetes/role/$role"
