@@ -6,7 +6,7 @@ GATES := --phase foundation # of the cluster; the layers are judged by local-gat
 ENVIRONMENT := lab
 CLUSTER := # --kind or --node: what `up` makes, whether Docker is here or not
 .PHONY: help setup demo up down sync status gates local-up local-down local-status local-gates \
-  admission pin-digests promote-check test unit lint types lock benchmark clean
+  admission pin-digests promote-check test test-servers unit lint types lock benchmark clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ promote-check: setup ## may REVISION go to production? REPORT must be its signed
 	  --environment "$(ENVIRONMENT)" --public-key "$(PUBLIC_KEY)" --hours "$(or $(HOURS),72)"
 
 test: setup lint types unit ## every check and test that needs no cluster
+
+test-servers: setup ## the tests against real Kafka, Elasticsearch and RabbitMQ, started for it
+	@$(BIN)/pytest -q -m servers
 
 lint:
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/yamllint -s .

@@ -61,7 +61,7 @@ def test_the_images_agree_with_the_common_lock():
         return set(found)
 
     everything = pins(ROOT / "requirements" / "dev.txt")
-    for image in ("embedding", "guard", "ingestion", "llm", "retrieval", "conformance"):
+    for image in ("audit", "embedding", "guard", "ingestion", "llm", "retrieval", "conformance"):
         assert pins(ROOT / "requirements" / f"{image}.txt") <= everything
 
 

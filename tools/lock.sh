@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 uv=${UV:-.venv/bin/uv}
-members=(common assets store ingestion embedding retrieval llm guard)
+members=(common assets store ingestion embedding retrieval llm guard audit)
 hide=(--no-emit-package ragctl --no-emit-package rag-conformance)
 for m in "${members[@]}"; do hide+=(--no-emit-package "rag-$m"); done
 python=3.11
@@ -15,7 +15,7 @@ compile() { # OUTPUT then the inputs and options of uv pip compile
 }
 compile uv requirements/uv.in
 compile dev --extra training images/*/pyproject.toml cli/pyproject.toml conformance/pyproject.toml requirements/dev.in
-for image in ingestion embedding retrieval llm guard; do
+for image in ingestion embedding retrieval llm guard audit; do
   compile "$image" "images/$image/pyproject.toml" -c requirements/dev.txt
 done
 compile conformance conformance/pyproject.toml -c requirements/dev.txt

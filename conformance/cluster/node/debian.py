@@ -1,6 +1,7 @@
 """File trees of Debian packages: the node's own and the one under the images."""
 
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from shutil import which
@@ -14,9 +15,9 @@ _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/u
 _REQUIRED = {"mmdebstrap": "mmdebstrap", "ip": "iproute2", "nsenter": "util-linux"}
 
 
-def install_tools() -> list[str]:
-    """Install the Debian packages that the machine itself needs and lacks; returns their names."""
-    missing = [package for tool, package in _REQUIRED.items() if which(tool) is None]
+def install_tools(required: Mapping[str, str] = _REQUIRED) -> list[str]:
+    """Install the Debian packages, by tool, that the machine needs and lacks; returns their names."""
+    missing = [package for tool, package in required.items() if which(tool) is None]
     if missing:
         if which("apt-get") is None:
             raise ClusterError(

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from rag_common.tenancy import HEADER, TenantClaims
-from rag_retrieval.audit import AuditTrail, Spool, open_spool, read
+from rag_retrieval.audit import AuditTrail, Spool, open_sink, read
 from rag_retrieval.audit import segment as segments
 from rag_retrieval.errors import AuditError, SettingsError
 from rag_retrieval.metrics import Metrics
@@ -193,16 +193,20 @@ async def test_what_is_queued_is_written_on_close(tmp_path):
     assert len(list(read(tmp_path))) == 20
 
 
-@pytest.mark.parametrize("sink", ["kafka://x", "file://host/dir", "/dir", "file://"])
+@pytest.mark.parametrize(
+    "sink", ["kafka://x/t", "kafka://x:1", "kafka://x:1/a/b", "file://host/dir", "/dir", "file://"]
+)
 def test_another_kind_of_sink_is_refused(sink):
     with pytest.raises(SettingsError, match="AUDIT_SINK"):
-        open_spool(sink, segment_bytes=1, segment_seconds=1)
+        open_sink(sink, segment_bytes=1, segment_seconds=1, timeout_seconds=1)
 
 
 def test_a_sink_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="AUDIT_SINK"):
-        open_spool(f"file://{tmp_path}/file/dir", segment_bytes=1, segment_seconds=1)
+        open_sink(
+            f"file://{tmp_path}/file/dir", segment_bytes=1, segment_seconds=1, timeout_seconds=1
+        )
 
 
 async def test_a_cancelled_request_does_not_lose_its_records(spool):
@@ -269,7 +273,7 @@ async def test_a_segment_that_cannot_be_made_leaves_no_open_file(spool, monkeypa
 
 
 def test_without_a_writer_the_service_is_not_ready_and_refuses(service):
-    spool = service.parts.spool
+    spool = service.parts.sink
     spool._queue.put(None)
     spool._thread.join()
     ready = service.client.get("/readyz")

@@ -7,7 +7,7 @@ from typing import Any
 
 from rag_common.tenancy import TenantClaims
 from rag_retrieval.answer import Answerer, Prepared
-from rag_retrieval.audit import AuditTrail, Spool
+from rag_retrieval.audit import AuditTrail, Sink
 from rag_retrieval.deadline import Deadline
 from rag_retrieval.guard import PassageGuard
 from rag_retrieval.inference import InferenceQueue
@@ -42,14 +42,14 @@ class Answering:
     guard: PassageGuard
     answerer: Answerer
     queue: InferenceQueue
-    spool: Spool
+    sink: Sink
     metrics: Metrics
     top_n: int
     deadline_seconds: float
 
     async def events(self, claims: TenantClaims, question: str) -> AsyncGenerator[Event, None]:
         """`meta`, `sentence` …, `done`; raises `Problem`. Intent before `meta`, completion before `done`."""
-        trail = AuditTrail(self.spool, self.metrics, claims, PATH, question)
+        trail = AuditTrail(self.sink, self.metrics, claims, PATH, question)
         deadline = Deadline.after(self.deadline_seconds)
         request = _Request(claims, question, deadline, Timings(), trail)
         async with Recorded(trail, request.timings, self.metrics, PATH) as record:

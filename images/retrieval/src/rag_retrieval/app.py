@@ -31,7 +31,7 @@ def create_app(parts: Parts) -> FastAPI:
             await parts.close()
 
     async def readiness() -> str | None:
-        return await not_ready(parts.store, parts.embedder, parts.guard, parts.spool)
+        return await not_ready(parts.store, parts.embedder, parts.guard, parts.sink)
 
     app = FastAPI(title="RAG retrieval", lifespan=lifespan, docs_url=None, redoc_url=None)
     install_problem_handlers(app)

@@ -11,7 +11,7 @@ from rag_common.files import read_secret
 from rag_common.tenancy import TokenVerifier
 from rag_retrieval.answer import Answerer, LLMClient, LLMSettings
 from rag_retrieval.answering import Answering
-from rag_retrieval.audit import Spool, open_spool
+from rag_retrieval.audit import Sink, open_sink
 from rag_retrieval.cache import EmbeddingCache, open_cache
 from rag_retrieval.deadline import Deadline
 from rag_retrieval.embedding_client import EmbeddingClient
@@ -42,12 +42,12 @@ class Parts:
     guard: PassageGuard
     reranker: Reranker
     llm: LLMClient
-    spool: Spool
+    sink: Sink
 
     async def close(self) -> None:
-        """Close everything, the audit spool last; one failure does not keep the rest open."""
+        """Close everything, the audit sink last; one failure does not keep the rest open."""
         async with AsyncExitStack() as stack:
-            stack.callback(self.spool.close)
+            stack.callback(self.sink.close)
             for part in (
                 self.store,
                 self.cache,
@@ -73,7 +73,7 @@ class Parts:
             queue=InferenceQueue(
                 settings.llm_parallel, settings.llm_max_queue, self.metrics.queue_depth
             ),
-            spool=self.spool,
+            sink=self.sink,
             metrics=self.metrics,
             top_n=settings.retrieval_top_n,
             deadline_seconds=settings.deadline_answer_seconds,
@@ -121,10 +121,11 @@ def open_parts(settings: Settings, store: VectorStore) -> Parts:
         guard=PassageGuard(Peer("guard", settings.guard_url, budget), metrics.guard_dropped),
         reranker=_reranker(settings, metrics, budget),
         llm=LLMClient(_llm(settings)),
-        spool=open_spool(
+        sink=open_sink(
             settings.audit_sink,
             segment_bytes=int(settings.audit_segment_mb * 2**20),
             segment_seconds=settings.audit_segment_seconds,
+            timeout_seconds=settings.audit_timeout_seconds,
         ),
     )
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable
 
-from rag_retrieval.audit import Spool
+from rag_retrieval.audit import Sink
 from rag_retrieval.embedding_client import EmbeddingClient
 from rag_retrieval.errors import RetrievalError
 from rag_retrieval.guard import PassageGuard
@@ -24,13 +24,13 @@ async def _reason(name: str, check: Awaitable[None]) -> str | None:
 
 
 async def not_ready(
-    store: VectorStore, embedder: EmbeddingClient, guard: PassageGuard, spool: Spool
+    store: VectorStore, embedder: EmbeddingClient, guard: PassageGuard, sink: Sink
 ) -> str | None:
     """What cannot be reached or does not work, or None."""
     reasons = await asyncio.gather(
         _reason("store", store.ping()),
         _reason("embedder", embedder.ready(SECONDS)),
         _reason("guard", guard.ready(SECONDS)),
-        _reason("audit", spool.ready()),
+        _reason("audit", sink.ready()),
     )
     return "; ".join(reason for reason in reasons if reason) or None

@@ -6,6 +6,7 @@ from typing import Any
 
 from rag_common.problem import Problem
 from rag_retrieval.audit import AuditTrail
+from rag_retrieval.audit.waiting import retrieved
 from rag_retrieval.errors import AuditError
 from rag_retrieval.failures import as_problem
 from rag_retrieval.metrics import Metrics
@@ -54,6 +55,7 @@ class Recorded:
     async def _aborted(self) -> None:
         # A task of its own: a second cancellation must not lose the record.
         writing = asyncio.ensure_future(self.done("aborted"))
+        writing.add_done_callback(retrieved)
         try:
             await asyncio.shield(writing)
         except AuditError:

@@ -38,7 +38,7 @@ class Endpoints:
         body = await read_body(request, RetrieveRequest)
         shared = self.answering
         timings, deadline = Timings(), Deadline.after(self.deadline_seconds)
-        trail = AuditTrail(shared.spool, shared.metrics, claims, "/v1/retrieve", body.query)
+        trail = AuditTrail(shared.sink, shared.metrics, claims, "/v1/retrieve", body.query)
         async with Recorded(trail, timings, shared.metrics, "/v1/retrieve") as record:
             trail.begin()
             ask = _ask(claims, body, shared.top_n)

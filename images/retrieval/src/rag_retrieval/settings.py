@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     audit_sink: str
     audit_segment_mb: float = Field(default=64, gt=0)
     audit_segment_seconds: float = Field(default=300, gt=0)
+    audit_timeout_seconds: float = Field(default=5, gt=0)
     hnsw_ef_search: int = Field(default=HnswParameters().ef_search, ge=1, le=1000)
     retrieval_top_k: int = Field(default=20, ge=1, le=100)
     retrieval_top_n: int = Field(default=5, ge=1, le=100)

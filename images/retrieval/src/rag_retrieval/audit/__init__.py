@@ -2,6 +2,7 @@
 
 from rag_retrieval.audit.reader import read
 from rag_retrieval.audit.record import AuditTrail
-from rag_retrieval.audit.spool import Spool, open_spool
+from rag_retrieval.audit.sink import Sink, open_sink
+from rag_retrieval.audit.spool import Spool
 
-__all__ = ["AuditTrail", "Spool", "open_spool", "read"]
+__all__ = ["AuditTrail", "Sink", "Spool", "open_sink", "read"]

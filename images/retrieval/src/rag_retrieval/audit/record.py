@@ -9,7 +9,7 @@ from typing import Any, Literal
 import orjson
 
 from rag_common.tenancy import TenantClaims
-from rag_retrieval.audit.spool import Spool
+from rag_retrieval.audit.sink import Sink
 from rag_retrieval.errors import AuditError
 from rag_retrieval.metrics import Metrics
 from rag_retrieval.types import Retrieval
@@ -25,9 +25,9 @@ class AuditTrail:
     """Writes a request's intent and completion; both raise `AuditError` if not made durable."""
 
     def __init__(
-        self, spool: Spool, metrics: Metrics, claims: TenantClaims, path: str, query: str
+        self, sink: Sink, metrics: Metrics, claims: TenantClaims, path: str, query: str
     ) -> None:
-        self._spool, self._metrics = spool, metrics
+        self._sink, self._metrics = sink, metrics
         self._record: dict[str, Any] = {
             "event": "intent",
             "request_id": claims.request_id,
@@ -64,7 +64,7 @@ class AuditTrail:
     def begin(self) -> None:
         """Start to write the intent; `completion` or `intent` waits for it."""
         if self._intent is None:
-            self._intent = self._spool.submit(self._line("intent"))
+            self._intent = self._submit("intent")
 
     async def intent(self) -> None:
         """Make the intent durable; later calls do nothing."""
@@ -80,10 +80,13 @@ class AuditTrail:
         self.begin()
         assert self._intent is not None
         self._record |= {"status": status, "timings_ms": timings_ms, **known}
-        written = self._spool.submit(self._line("completion"))
+        written = self._submit("completion")
         await self._durable(self._intent, written)
         self._metrics.audit_records.labels("intent").inc()
         self._metrics.audit_records.labels("completion").inc()
+
+    def _submit(self, event: Event) -> "asyncio.Future[None]":
+        return self._sink.submit(self._line(event), self._record["request_id"])
 
     def _line(self, event: Event) -> bytes:
         self._record |= {"event": event, "time": _now()}

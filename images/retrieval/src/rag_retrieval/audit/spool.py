@@ -8,10 +8,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from rag_retrieval.audit.segment import PATTERN, Segment, repair
-from rag_retrieval.errors import AuditError, SettingsError
+from rag_retrieval.audit.waiting import settle, waiting
+from rag_retrieval.errors import AuditError
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +43,9 @@ class Spool:
             if cut := repair(path):
                 log.warning("a torn audit line was cut", extra={"segment": path.name, "bytes": cut})
 
-    def submit(self, lines: bytes) -> "asyncio.Future[None]":
-        """Queue complete lines; the future fails with `AuditError` when they cannot be kept."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
+    def submit(self, lines: bytes, key: str = "") -> "asyncio.Future[None]":
+        """Queue complete lines, all in one order whatever their `key`; see `Sink`."""
+        done = waiting()
         if self._closed or not self._thread.is_alive():
             done.set_exception(AuditError("the spool is closed"))
         else:
@@ -117,32 +116,9 @@ class Spool:
             log.warning("an audit segment was not closed", extra={"reason": str(error)})
 
     def _settle(self, batch: Sequence[_Entry], error: Exception | None) -> None:
+        reason = f"the audit spool cannot be written: {error}" if error else None
         by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
         for entry in batch:
             by_loop.setdefault(entry.done.get_loop(), []).append(entry.done)
-        for loop, futures in by_loop.items():
-            try:
-                loop.call_soon_threadsafe(_resolve, futures, error)
-            except RuntimeError:  # that loop has ended; nobody waits any more
-                log.debug("an audit record outlived its event loop")
-
-
-def _resolve(futures: Sequence["asyncio.Future[None]"], error: Exception | None) -> None:
-    for future in futures:
-        if future.done():
-            continue
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(AuditError(f"the audit spool cannot be written: {error}"))
-
-
-def open_spool(sink: str, *, segment_bytes: int, segment_seconds: float) -> Spool:
-    """The spool of `file:///dir`; raises `SettingsError` for another kind of sink."""
-    parts = urlsplit(sink)
-    if parts.scheme != "file" or parts.netloc or not parts.path:
-        raise SettingsError(f"AUDIT_SINK: {sink!r}: expected file:///directory")
-    try:
-        return Spool(Path(parts.path), segment_bytes=segment_bytes, segment_seconds=segment_seconds)
-    except OSError as error:
-        raise SettingsError(f"AUDIT_SINK: {parts.path}: {error.strerror}") from error
+        for futures in by_loop.values():
+            settle(futures, reason)

@@ -1,0 +1,1 @@
+"""From the audit topic into Elasticsearch, and what both need around it."""
