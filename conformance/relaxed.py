@@ -7,7 +7,12 @@ from conformance.marked_yaml import MarkedYaml
 from conformance.slo import PROFILES, GateSlo, Slo, Threshold, seconds
 
 # Parameters that are no size of a sample: less of them asks no less of the platform.
-_NO_SIZE = frozenset({"seed", "exponent", "fault_delay", "scrape_seconds", "wait_seconds"})
+_NO_SIZE = frozenset(
+    {
+        *("seed", "exponent", "fault_delay", "scrape_seconds", "wait_seconds"),
+        *("settle_seconds", "idle_seconds", "answer_seconds", "load_seconds_most"),
+    }
+)
 Parameters = Mapping[str, Mapping[str, Any]]
 Message = tuple[str, list[str]]
 
@@ -50,7 +55,7 @@ def _smaller_parameters(ours: Parameters, theirs: Parameters) -> Iterator[str]:
     for profile in PROFILES:
         here, there = ({**t.get("all", {}), **t.get(profile, {})} for t in (ours, theirs))
         for name in here.keys() & there.keys() - _NO_SIZE:
-            if here[name] < there[name]:
+            if isinstance(there[name], int | float) and here[name] < there[name]:
                 yield _less(name, profile, here[name], there[name])
 
 

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import httpx
 
-from conformance.corpora import prepare
 from conformance.targets.base import RateLimit
 from conformance.tests._memory_cluster import Context
 
@@ -18,16 +17,17 @@ ANSWER = {"status": "answered", "answer": "It is a number.", "sentences": []}
 class LiveContext(Context):
     """A context with a gateway; `respond(request)` is what it answers, a corpus is prepared."""
 
-    def __init__(self, cluster, monkeypatch, respond=None, **parameters):
+    def __init__(self, cluster, respond=None, **parameters):
         super().__init__(cluster, **parameters)
         corpus = SimpleNamespace(answerable=QUESTIONS, gold=QUESTIONS, documents=[1])
-        made = SimpleNamespace(full=SimpleNamespace(corpus=corpus))
-        monkeypatch.setattr(prepare, "prepared", lambda context: made)
-        for module in ("_traffic", "_queries"):
-            monkeypatch.setattr(f"conformance.gates.data.{module}.prepared", lambda context: made)
+        self.corpus = SimpleNamespace(full=SimpleNamespace(corpus=corpus))
         self.respond = respond or (lambda request: httpx.Response(200, json=ANSWER))
         self.target.gateway = self._gateway
         self.target.rate_limit = lambda tenant: RateLimit(60000, 6000)
+
+    def shared(self, name, make):
+        assert name == "corpus"
+        return self.corpus
 
     @contextmanager
     def _gateway(self, tenant, *, timeout=0):

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from conformance import measure, progress, slo
+from conformance import catalogue, measure, progress, slo
 from conformance.errors import GateTimeoutError
-from conformance.gate import Phase, Status
+from conformance.gate import Status
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -94,18 +94,17 @@ def test_plain_pytest_runs_the_gates_too(suite, green):
 
 def test_every_parameter_that_a_gate_asks_for_is_in_the_files():
     pattern = re.compile(r"\.parameter\(\s*\"(\w+)\"")
-    asked = {
-        phase: {
-            name
-            for file in (REPOSITORY / "conformance" / "gates" / phase).rglob("*.py")
-            for name in pattern.findall(file.read_text())
-        }
-        for phase in Phase
-    }
+    entries = catalogue.discover()
     for environment in ("local", "production"):
         loaded = slo.load(slo.FOLDER / f"{environment}.yaml")
-        judged = {gate.phase for gate in loaded.gates.values() if not gate.not_applicable}
-        wanted = {name for phase in judged for name in asked[phase]}
+        judged = [
+            entries[i]
+            for i, gate in loaded.gates.items()
+            if i in entries and not gate.not_applicable
+        ]
+        shared = [f for e in judged for f in e.file.parent.glob("_*.py")]
+        files = {*(e.file for e in judged), *shared}
+        wanted = {name for file in files for name in pattern.findall(file.read_text())}
         tables = [loaded.parameters, *loaded.samples.values()]
         tables += [gate.parameters for gate in loaded.gates.values()]
         for profile in ("full", "demo", "prove"):

@@ -54,16 +54,16 @@ class Monitored(MemoryCluster):
         return {"status": "success", "data": {"type": "binaryExpr", "lhs": lhs, "rhs": rhs}}
 
 
-def measured(cluster, monkeypatch):
-    return dashboards.measure(context(cluster, monkeypatch))
+def measured(cluster):
+    return dashboards.measure(context(cluster))
 
 
-def context(cluster, monkeypatch):
-    return LiveContext(cluster, monkeypatch, settle_seconds=0, rate=50, clients=1)
+def context(cluster):
+    return LiveContext(cluster, settle_seconds=0, rate=50, clients=1)
 
 
-def test_a_dashboard_with_data_is_green(monkeypatch):
-    seen = measured(Monitored(board(*PROMISES, "up")), monkeypatch)
+def test_a_dashboard_with_data_is_green():
+    seen = measured(Monitored(board(*PROMISES, "up")))
     assert values(seen) == {
         "landing_panels": 6,
         "panels_without_data": 0,
@@ -74,19 +74,19 @@ def test_a_dashboard_with_data_is_green(monkeypatch):
 
 
 @pytest.mark.parametrize("empty", ["no_such", "nan_ratio"])
-def test_a_panel_without_a_number_has_no_data(monkeypatch, empty):
-    seen = measured(Monitored(board(*PROMISES, empty)), monkeypatch)
+def test_a_panel_without_a_number_has_no_data(empty):
+    seen = measured(Monitored(board(*PROMISES, empty)))
     assert values(seen)["panels_without_data"] == 1
     assert empty in seen.notes[0]
 
 
-def test_metrics_in_another_order_do_not_head_the_dashboard(monkeypatch):
-    seen = measured(Monitored(board("up", *PROMISES)), monkeypatch)
+def test_metrics_in_another_order_do_not_head_the_dashboard():
+    seen = measured(Monitored(board("up", *PROMISES)))
     assert values(seen)["landing_panels"] == 0
 
 
-def test_an_alert_on_a_series_that_nobody_has_is_blind(monkeypatch):
-    seen = measured(Monitored(board(*PROMISES), alerts=["up == 0", "no_such > 1"]), monkeypatch)
+def test_an_alert_on_a_series_that_nobody_has_is_blind():
+    seen = measured(Monitored(board(*PROMISES), alerts=["up == 0", "no_such > 1"]))
     assert values(seen)["alerts_without_data"] == 1
     assert seen.metrics["alerts_without_data"].n == 2
 
@@ -137,24 +137,24 @@ def test_a_scalar_is_data():
     assert _boards.has_data(Prometheus(cluster), "3")
 
 
-def test_the_empty_panel_turns_it_red_and_goes(monkeypatch):
+def test_the_empty_panel_turns_it_red_and_goes():
     cluster = Monitored(board(*PROMISES))
-    with dashboards.GATE.faults[0].plant(context(cluster, monkeypatch)):
+    with dashboards.GATE.faults[0].plant(context(cluster)):
         cluster.answers[API + "query"] = lambda params: (
             result("vector", [])
             if dashboards.ABSENT in params["query"]
             else Monitored._query(cluster, params)
         )
-        assert values(measured(cluster, monkeypatch))["panels_without_data"] == 1
+        assert values(measured(cluster))["panels_without_data"] == 1
     assert cluster.planted == []
-    assert values(measured(cluster, monkeypatch))["panels_without_data"] == 0
+    assert values(measured(cluster))["panels_without_data"] == 0
 
 
-def test_a_fault_whose_query_has_data_is_refused(monkeypatch):
+def test_a_fault_whose_query_has_data_is_refused():
     cluster = Monitored(board(*PROMISES))
     cluster.answers[API + "query"] = result("vector", [{"value": [0, "1"]}])
     with (
         pytest.raises(ProbeError, match="has data"),
-        dashboards.GATE.faults[0].plant(context(cluster, monkeypatch)),
+        dashboards.GATE.faults[0].plant(context(cluster)),
     ):
         pass

@@ -69,14 +69,14 @@ def test_rates_count_what_was_served_when_it_ended():
     assert rates([]) == []
 
 
-def test_traffic_asks_new_questions_through_the_gateway(monkeypatch):
+def test_traffic_asks_new_questions_through_the_gateway():
     asked = []
 
     def respond(request):
         asked.append(request)
         return httpx.Response(200, json={})
 
-    context = LiveContext(MemoryCluster(), monkeypatch, respond)
+    context = LiveContext(MemoryCluster(), respond)
     with _traffic.retrievals(context, per_second=100, clients=2) as load:
         time.sleep(0.1)
     assert load.outcomes
@@ -98,8 +98,8 @@ def test_what_counts_as_served(response, told):
     assert seen.startswith(told) if told else seen == ""
 
 
-def test_a_load_beyond_the_tenants_limit_is_refused(monkeypatch):
-    context = LiveContext(MemoryCluster(), monkeypatch)
+def test_a_load_beyond_the_tenants_limit_is_refused():
+    context = LiveContext(MemoryCluster())
     with (
         pytest.raises(ProbeError, match="too few"),
         _traffic.retrievals(context, per_second=2000, clients=1),
