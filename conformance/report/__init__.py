@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from conformance.run import Run
 
 FILES = ("report.json", "report.html", "junit.xml", "SHA256SUMS", "SHA256SUMS.sig")
-FOLDERS = ("evidence", "proof")
+FOLDERS = ("evidence", "proof", "runbooks")
 
 
 def clear(folder: Path) -> None:
@@ -30,11 +30,12 @@ class Written(NamedTuple):
 
 def write(run: "Run") -> Written:
     """Write everything but JUnit's file, which pytest wrote before, and seal it all."""
-    from conformance.report import data, page, seal
+    from conformance.report import data, page, runbooks, seal
 
     folder = run.settings.report
     record = data.record(run)
-    written = [data.write(folder, record), page.write(folder, record, run.results)]
+    pages = runbooks.write(folder, [gate["id"] for gate in record["gates"]])
+    written = [data.write(folder, record), page.write(folder, record, run.results), *pages]
     junit = folder / "junit.xml"
     seal.seal(folder, [*written, *([junit] if junit.is_file() else [])], run.settings.signing_key)
     return Written(run.verdict, page.headline(record), written[-1])

@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from conformance.gate import Phase, Status
-from conformance.report import bars
+from conformance.report import bars, runbooks
 from conformance.verdict import Result
 
 PHASES = {
@@ -96,8 +96,8 @@ def _template() -> jinja2.Template:
     return environment.get_template("page.html.j2")
 
 
-def render(data: Mapping[str, Any], results: Mapping[str, Result]) -> str:
-    """The page's HTML."""
+def render(folder: Path, data: Mapping[str, Any], results: Mapping[str, Result]) -> str:
+    """The page's HTML; `folder` is where what it links to lies."""
     return _template().render(
         report=data,
         phases=_phases(data),
@@ -105,6 +105,7 @@ def render(data: Mapping[str, Any], results: Mapping[str, Result]) -> str:
         headline=headline(data),
         duration=minutes(data),
         status=STATUS,
+        runbook=functools.partial(runbooks.link, folder),
         bar=bars.bar,
         value=value,
         limit=limit,
@@ -114,5 +115,5 @@ def render(data: Mapping[str, Any], results: Mapping[str, Result]) -> str:
 def write(folder: Path, data: Mapping[str, Any], results: Mapping[str, Result]) -> Path:
     """Write `report.html` into `folder`."""
     path = folder / "report.html"
-    path.write_text(render(data, results), encoding="utf-8")
+    path.write_text(render(folder, data, results), encoding="utf-8")
     return path

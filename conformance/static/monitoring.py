@@ -20,6 +20,7 @@ PROMISES = {
     "rag_index_staleness_hours": 2.0,
 }
 _MISSING = "RagMetricMissing"
+RUNBOOKS = "docs/runbooks"
 _COMPARED = re.compile(r"[<>]=?\s*([0-9.]+)\s*$")
 
 
@@ -57,11 +58,29 @@ def alerts(environment: Environment) -> Iterator[Finding]:
             yield Finding("alerts", name, f"no {_MISSING} when it is absent")
 
 
+def runbooks(environment: Environment) -> Iterator[Finding]:
+    """An alert that leads whoever is woken to no page of this repository."""
+    items = [*environment.of("ConfigMap"), *environment.of("PrometheusRule")]
+    names = {(r["alert"], _runbook(r)) for item in items for r in _rules(item) if "alert" in r}
+    for name, url in sorted(names):
+        page = f"{RUNBOOKS}/alerts/{name}.md"
+        if not url.endswith(f"/{page}"):
+            yield Finding("runbooks", name, f"annotation runbook_url does not end with /{page}")
+        elif not (environment.root / page).is_file():
+            yield Finding("runbooks", name, f"{page}: no such page")
+
+
+def _runbook(rule: Object) -> str:
+    return str((rule.get("annotations") or {}).get("runbook_url", ""))
+
+
 def _rules(item: Object) -> Iterator[dict[str, Any]]:
+    for group in item.get("spec", {}).get("groups") or []:
+        yield from group["rules"]
     for file, text in (item.get("data") or {}).items():
         if file.endswith(".yaml") and "\ngroups:" in f"\n{text}":
             for group in (yaml.safe_load(text) or {}).get("groups") or []:
                 yield from group["rules"]
 
 
-RULES = (dashboard, alerts)
+RULES = (dashboard, alerts, runbooks)

@@ -157,3 +157,15 @@ def test_numbers_for_people():
     assert page.value("nan") == "nan"
     assert page.limit({"max": 0.5}, "seconds") == "≤ 0.5 s"
     assert page.limit(None) == ""
+
+
+def test_what_to_do_travels_with_the_report(suite, green):
+    suite.gate("gateway-auth", green, phase="intelligence")
+    suite.gate("alpha", green)
+    suite.run()
+    text = (suite.report_folder / "report.html").read_text()
+    assert re.findall(r'href="(runbooks/[^"]+)"', text) == ["runbooks/gateway-auth.md"]
+    assert (
+        (suite.report_folder / "runbooks/gateway-auth.md").read_text().startswith("# gateway-auth")
+    )
+    assert "runbooks/gateway-auth.md" in seal.sealed(suite.report_folder)

@@ -62,6 +62,23 @@ def test_rotation_needs_no_restart(pair, tmp_path):
     assert verifier.verify(minter.mint(CLAIMS)) == CLAIMS
 
 
+def test_both_keys_verify_while_one_replaces_the_other(pair, tmp_path):
+    new_private, new_public = write_pair(tmp_path, "new")
+    other, _ = write_pair(tmp_path, "other")
+    pair[1].write_bytes(pair[1].read_bytes() + new_public.read_bytes())
+    verifier = TokenVerifier(pair[1])
+    for private in (pair[0], new_private):
+        assert verifier.verify(TokenMinter(private).mint(CLAIMS)) == CLAIMS
+    with pytest.raises(InvalidTokenError, match="[Ss]ignature"):
+        verifier.verify(TokenMinter(other).mint(CLAIMS))
+
+
+def test_a_file_without_a_key_lets_nobody_in(pair):
+    pair[1].write_text("")
+    with pytest.raises(InvalidTokenError, match="no public key in PEM"):
+        TokenVerifier(pair[1]).verify(TokenMinter(pair[0]).mint(CLAIMS))
+
+
 @pytest.mark.parametrize("token", [None, "", "nonsense", "a.b.c"])
 def test_no_token_or_nonsense_is_refused(pair, token):
     with pytest.raises(InvalidTokenError):

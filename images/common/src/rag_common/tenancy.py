@@ -6,6 +6,7 @@ anywhere else. EdDSA, so that whoever verifies cannot mint.
 
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ ISSUER = "rag-guard"
 LIFETIME_SECONDS = 60
 LEEWAY_SECONDS = 5
 """How far the clocks of minter and verifier may be apart."""
+_KEY = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
 _NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -75,7 +77,10 @@ class TokenMinter:
 
 
 class TokenVerifier:
-    """Verifies tenant tokens with the Ed25519 public key in PEM, read again for every token."""
+    """Verifies tenant tokens with the Ed25519 public keys of a PEM file, read again for every token.
+
+    Two keys, the old one and the new, while the guard's is rotated.
+    """
 
     def __init__(self, key_file: Path) -> None:
         self.key_file = key_file
@@ -85,17 +90,32 @@ class TokenVerifier:
         if not token:
             raise InvalidTokenError(f"no {HEADER} header")
         try:
-            payload = jwt.decode(
-                token,
-                self.key_file.read_bytes(),
-                algorithms=["EdDSA"],
-                audience=AUDIENCE,
-                issuer=ISSUER,
-                leeway=LEEWAY_SECONDS,
-                options={"require": ["exp", "iat", "jti", "sub", "tenant", "verdict"]},
-            )
+            payload = self._payload(token)
             return TenantClaims(
                 tenant_name(payload["tenant"]), payload["sub"], payload["jti"], payload["verdict"]
             )
         except (jwt.InvalidTokenError, InvalidTenantError) as error:
             raise InvalidTokenError(str(error)) from error
+
+    def _payload(self, token: str) -> dict[str, Any]:
+        keys = _KEY.findall(self.key_file.read_bytes())
+        if not keys:
+            raise InvalidTokenError(f"{self.key_file}: no public key in PEM")
+        *others, last = keys
+        for key in others:
+            with suppress(jwt.InvalidSignatureError):
+                return _decoded(token, key)
+        return _decoded(token, last)
+
+
+def _decoded(token: str, key: bytes) -> dict[str, Any]:
+    payload: dict[str, Any] = jwt.decode(
+        token,
+        key,
+        algorithms=["EdDSA"],
+        audience=AUDIENCE,
+        issuer=ISSUER,
+        leeway=LEEWAY_SECONDS,
+        options={"require": ["exp", "iat", "jti", "sub", "tenant", "verdict"]},
+    )
+    return payload
