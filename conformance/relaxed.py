@@ -91,9 +91,9 @@ def _relaxation(here: Threshold, there: Threshold) -> str:
         return "is not relaxed, so it needs no production number" if here.production else ""
     if not here.production:
         return f"weaker than production ({there.limit}, {there.bound}): needs production and reason"
-    if seconds(here.unit) or here.relaxed_because == "cpu":
+    if seconds(here.unit) or here.relaxed_because:
         return ""
-    return "only a metric in seconds, or one with `relaxed_because: cpu`, may be relaxed"
+    return "only a metric in seconds, or one with `relaxed_because`, may be relaxed"
 
 
 def _weaker(here: Threshold, there: Threshold) -> bool:
