@@ -54,6 +54,9 @@ promote-check: setup ## may REVISION go to production? REPORT must be its signed
 	@$(BIN)/python -m conformance.promotion "$(or $(REPORT),report)" --revision "$(REVISION)" \
 	  --environment "$(ENVIRONMENT)" --public-key "$(PUBLIC_KEY)" --hours "$(or $(HOURS),72)"
 
+rules: setup ## the alerts as objects of the Prometheus operator, after a change of observability/base/rules
+	@$(BIN)/python -m conformance.static.prometheus_rules
+
 test: setup lint types unit ## every check and test that needs no cluster
 
 test-servers: setup ## the tests against real Kafka, Elasticsearch and RabbitMQ, started for it

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from conformance.static.environment import Environment
+from conformance.static.environment import SOURCE, Environment
 from conformance.static.finding import Finding, name_of
 
 _EXACT = re.compile(r"v?\d+\.\d+\.\d+([-+][\w.]+)?")
@@ -12,19 +12,36 @@ _MIRROR = "oci://${oci_mirror}"
 
 
 def chart_exact(environment: Environment) -> Iterator[Finding]:
-    """An OCIRepository that follows a range, a branch or a moving tag."""
+    """An OCIRepository, HelmChart or GitRepository that follows a range, a branch or a moving tag."""
     for item in environment.of("OCIRepository"):
         ref = item["spec"].get("ref") or {}
         if not ("digest" in ref or _EXACT.fullmatch(str(ref.get("tag", "")))):
             yield Finding(
                 "chart-exact", name_of(item), f"ref {ref}: write an exact tag or a digest"
             )
+    yield from _chart_versions(environment)
+
+
+def _chart_versions(environment: Environment) -> Iterator[Finding]:
+    for item in environment.of("HelmChart"):
+        version = str(item["spec"].get("version", "*"))
+        if not _EXACT.fullmatch(version):
+            message = f"version {version!r}: write an exact one"
+            yield Finding("chart-exact", name_of(item), message)
+    for item in environment.of("GitRepository"):
+        ref = item["spec"].get("ref") or {}
+        ours = item["metadata"]["name"] == SOURCE
+        if not ours and not ("commit" in ref or _EXACT.fullmatch(str(ref.get("tag", "")))):
+            message = f"ref {ref}: write an exact tag or a commit"
+            yield Finding("chart-exact", name_of(item), message)
 
 
 def chart_mirror(environment: Environment) -> Iterator[Finding]:
     """An OCIRepository that an environment without the internet could not redirect."""
     for overlay in environment.overlays:
         for item in overlay.objects:
+            if item["kind"] == "HelmRepository" and not item["spec"]["url"].startswith("https://"):
+                yield Finding("chart-mirror", name_of(item), "url does not begin with https://")
             if item["kind"] == "OCIRepository" and not item["spec"]["url"].startswith(_MIRROR):
                 yield Finding("chart-mirror", name_of(item), f"url does not begin with {_MIRROR}")
 

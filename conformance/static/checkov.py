@@ -10,8 +10,8 @@ import yaml
 
 from conformance import locked
 from conformance.errors import SuiteError
-from conformance.static.environment import ROOT, Environment
-from conformance.static.finding import Finding, identity
+from conformance.static.environment import ROOT, Environment, elsewhere
+from conformance.static.finding import Finding, Object, identity
 
 LOCK = ROOT / "requirements" / "checkov.txt"
 SKIPS = Path(__file__).with_name("checkov.yaml")
@@ -35,7 +35,14 @@ def checkov(environment: Environment) -> Iterator[Finding]:
         if not hit:
             yield Finding("checkov", where, f"{check} {title}")
     for check, where in sorted(unused):
-        yield Finding("checkov-skip-unused", where, f"{check} is skipped and does not occur")
+        if not elsewhere(where, environment, resource):
+            yield Finding("checkov-skip-unused", where, f"{check} is skipped and does not occur")
+
+
+def resource(item: Object) -> str:
+    """What checkov calls an object."""
+    meta = item["metadata"]
+    return f"{item['kind']}.{meta.get('namespace', 'default')}.{meta['name']}"
 
 
 def failed(environment: Environment) -> set[tuple[str, str, str]]:

@@ -1,6 +1,6 @@
 """Everything that Flux would apply to one environment, found the way Flux finds it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -34,6 +34,11 @@ class Environment:
     variables: dict[str, str] = field(default_factory=dict)
     root: Path = ROOT
 
+    @property
+    def folders(self) -> set[str]:
+        """The names of the overlay folders that its paths go through: `lab`, `cloud`."""
+        return {Path(overlay.path).parts[2] for overlay in self.overlays if is_overlay(overlay)}
+
     @cached_property
     def objects(self) -> tuple[Object, ...]:
         """Every object, as it reaches the API server."""
@@ -57,9 +62,22 @@ class Environment:
         )
 
 
+def is_overlay(overlay: Overlay) -> bool:
+    """Whether it is one of ./platform or ./apps."""
+    return Path(overlay.path).parts[:1] in (("platform",), ("apps",))
+
+
 def names() -> list[str]:
     """The environments that have a cluster's folder."""
     return sorted(path.parent.name for path in (ROOT / "clusters").glob("*/vars.yaml"))
+
+
+def elsewhere(where: str, environment: Environment, name: Callable[[Object], str]) -> bool:
+    """Whether the object that is called `where` is not of this environment, but of another one."""
+    if any(name(item) == where for item in environment.objects):
+        return False
+    others = (load(other) for other in names() if other != environment.name)
+    return any(name(item) == where for other in others for item in other.objects)
 
 
 def is_ours(item: Object) -> bool:

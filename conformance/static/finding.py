@@ -16,12 +16,14 @@ CLUSTER_SCOPED = {
     "GatewayClass",
     "MutatingWebhookConfiguration",
     "Namespace",
+    "NodePool",
     "PersistentVolume",
     "PriorityClass",
     "StorageClass",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
     "ValidatingWebhookConfiguration",
+    "VolumeSnapshotClass",
 }
 
 

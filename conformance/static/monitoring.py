@@ -48,7 +48,9 @@ def _board(text: str) -> str | None:
 
 def alerts(environment: Environment) -> Iterator[Finding]:
     """A promise without an alert at its number, or one whose absence nobody is told of."""
-    rules = [rule for item in environment.of("ConfigMap") for rule in _rules(item)]
+    rules = [
+        rule for item in environment.of("ConfigMap", "PrometheusRule") for rule in _rules(item)
+    ]
     for name, bound in PROMISES.items():
         about = [r for r in rules if "alert" in r and name in r["expr"]]
         bounds = {float(m[1]) for r in about if (m := _COMPARED.search(r["expr"]))}
@@ -60,7 +62,7 @@ def alerts(environment: Environment) -> Iterator[Finding]:
 
 def runbooks(environment: Environment) -> Iterator[Finding]:
     """An alert that leads whoever is woken to no page of this repository."""
-    items = [*environment.of("ConfigMap"), *environment.of("PrometheusRule")]
+    items = list(environment.of("ConfigMap", "PrometheusRule"))
     names = {(r["alert"], _runbook(r)) for item in items for r in _rules(item) if "alert" in r}
     for name, url in sorted(names):
         page = f"{RUNBOOKS}/alerts/{name}.md"

@@ -37,7 +37,9 @@ def prometheus_rules(environment: Environment) -> Iterator[Finding]:
     for name, item in objects.items():
         file = files.pop(name, None)
         if file is None or yaml.safe_load(file.read_text(encoding="utf-8")) != item["spec"]:
-            yield Finding("prometheus-rules", name_of(item), f"is not {FILES.name}/{name}.yaml: make rules")
+            yield Finding(
+                "prometheus-rules", name_of(item), f"is not {FILES.name}/{name}.yaml: make rules"
+            )
     for name in sorted(files):
         yield Finding("prometheus-rules", name, "has no PrometheusRule: make rules")
 

@@ -1,13 +1,17 @@
 """Rules for names that objects use: each must be the name of something that is there."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from conformance.static.environment import Environment
 from conformance.static.finding import Finding, Object, name_of
 from conformance.static.pods import Pod, pods, selected
 
 Names = set[tuple[str, str, str]]
+OPERATED = Path(__file__).with_name("operated.yaml")
 _GIVEN = {("ClusterRole", "", "system:auth-delegator"), ("ServiceAccount", "*", "default")}
 
 
@@ -67,6 +71,8 @@ def _of_object(item: Object) -> Iterator[tuple[str, str, str]]:
         for subject in item.get("subjects") or []:
             if subject["kind"] == "ServiceAccount":
                 yield "ServiceAccount", subject["namespace"], subject["name"]
+    if item["kind"] == "HelmChart":
+        yield spec["sourceRef"]["kind"], namespace, spec["sourceRef"]["name"]
     if item["kind"] == "HelmRelease":
         yield spec["chartRef"]["kind"], namespace, spec["chartRef"]["name"]
     if item["kind"] == "Kustomization" and spec["sourceRef"]["name"] != "rag-blueprint":
@@ -86,17 +92,30 @@ def service_selects(environment: Environment) -> Iterator[Finding]:
         wanted = (item.get("spec") or {}).get("selector") or {}
         namespace = item["metadata"].get("namespace", "")
         hit = selected(templates, namespace, wanted)
-        if not wanted or not hit:
+        ports = _ports(hit) | _operated(environment, namespace, wanted)
+        if not wanted or not ports:
             yield Finding("service-selects", name_of(item), f"selects no pod: {wanted}")
         for port in item["spec"].get("ports") or []:
             target = port.get("targetPort", port["port"])
-            if hit and target not in _ports(hit):
+            if ports and target not in ports:
                 yield Finding("service-selects", name_of(item), f"its pods have no port {target}")
 
 
 def _ports(templates: list[Pod]) -> set[int | str]:
     declared = [p for t in templates for c in t.containers() for p in c.get("ports") or []]
     return {p["containerPort"] for p in declared} | {p["name"] for p in declared if "name" in p}
+
+
+def _operated(environment: Environment, namespace: str, wanted: dict[str, str]) -> set[int | str]:
+    """Ports of the pods that an operator of the environment makes and the labels select."""
+    made = {name_of(item) for item in environment.objects}
+    return {
+        port
+        for entry in yaml.safe_load(OPERATED.read_text(encoding="utf-8"))
+        if entry["by"] in made and entry["namespace"] == namespace
+        if wanted and wanted.items() <= entry["labels"].items()
+        for port in entry["ports"]
+    }
 
 
 RULES = (dangling, service_selects)

@@ -20,9 +20,20 @@ class RenderError(SuiteError):
     """An overlay does not render; has kustomize's own words."""
 
 
+class _Loader(yaml.CSafeLoader):
+    """A plain `=` is a string, as for Kubernetes; YAML 1.1 made it a type of its own."""
+
+
+def _scalar(loader: _Loader, node: yaml.ScalarNode) -> str:
+    return str(loader.construct_scalar(node))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:value", _scalar)
+
+
 def parse(text: str) -> list[Object]:
     """The objects of a YAML stream, empty documents left out."""
-    return [item for item in yaml.load_all(text, yaml.CSafeLoader) if item]
+    return [item for item in yaml.load_all(text, _Loader) if item]
 
 
 def render(folder: Path) -> list[Object]:

@@ -12,16 +12,18 @@ from conformance.static import (
     mesh,
     monitoring,
     namespaces,
+    prometheus_rules,
     references,
     schemas,
     served,
     structure,
     workloads,
 )
-from conformance.static.environment import Environment
-from conformance.static.finding import Finding, Rule
+from conformance.static.environment import Environment, elsewhere
+from conformance.static.finding import Finding, Rule, name_of
 
 WAIVERS = Path(__file__).with_name("waivers.yaml")
+_LAB, _LAB_ONLY = "lab", "lab-served"
 _MODULES = (
     structure,
     references,
@@ -32,6 +34,7 @@ _MODULES = (
     flows,
     charts,
     monitoring,
+    prometheus_rules,
     served,
 )
 RULES: tuple[Rule, ...] = (schemas.schema_rule, *(rule for m in _MODULES for rule in m.RULES))
@@ -49,4 +52,8 @@ def findings(environment: Environment) -> Iterator[Finding]:
             else:
                 yield finding
     for name, where in sorted(waived - used):
+        if (name == _LAB_ONLY and environment.name != _LAB) or elsewhere(
+            where, environment, name_of
+        ):
+            continue
         yield Finding("waiver-unused", where, f"{name} is waived and does not occur")

@@ -1,10 +1,12 @@
 """Rules for the whole: everything renders, nothing is there twice, nothing points at what is not there."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
-from conformance.static.environment import Environment, is_ours
+from conformance.static.environment import ROOT, Environment, is_ours
 from conformance.static.finding import CLUSTER_SCOPED, Finding, identity, name_of
 from conformance.static.substitution import undefined
 
@@ -32,18 +34,30 @@ def duplicate(environment: Environment) -> Iterator[Finding]:
 def orphan(environment: Environment) -> Iterator[Finding]:
     """An overlay of this environment on disk that Flux is not told of."""
     wanted = {(environment.root / o.path).resolve() for o in environment.overlays}
-    for pattern in ("platform/*/{}", "apps/*/{}"):
-        for folder in environment.root.glob(pattern.format(environment.name)):
+    for pattern in (
+        f"{top}/*/{name}" for top in ("platform", "apps") for name in environment.folders
+    ):
+        for folder in environment.root.glob(pattern):
             for path in _roots(folder):
                 if path.resolve() not in wanted:
                     where = str(path.relative_to(environment.root))
                     yield Finding("orphan", where, "no Flux Kustomization has this path")
 
 
+@cache
+def alternatives() -> set[str]:
+    """The folders that are a choice of the cluster's vars."""
+    schema = json.loads((ROOT / "clusters" / "vars.schema.json").read_text(encoding="utf-8"))
+    parts = schema["properties"].values()
+    return {name for part in parts if part.get("folder") for name in part["enum"]}
+
+
 def _roots(folder: Path) -> list[Path]:
     if (folder / "kustomization.yaml").exists():
         return [folder]
-    return [p.parent for p in folder.glob("*/kustomization.yaml")]
+    found = [p.parent for p in folder.glob("*/kustomization.yaml")]
+    # Beside alternatives lies what they share.
+    return [] if {p.name for p in found} & alternatives() else found
 
 
 def depends_on(environment: Environment) -> Iterator[Finding]:

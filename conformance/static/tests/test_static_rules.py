@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from conformance.static import environment, rules, schemas
+from conformance.static import environment, references, rules, schemas, unserved
+from conformance.static.finding import identity, name_of
 from conformance.static.render import parse
 
 FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("*.yaml"))
@@ -31,3 +32,13 @@ def test_a_fixture_breaks_its_rule(lab, fixture):
     found = {finding.rule for finding in rules.findings(lab.having(parse(text)))}
     assert fixture.stem in found
     assert found - {fixture.stem} <= also, "breaks more than its own rule"
+
+
+def test_only_what_occurs_is_excused_from_schemas_and_selectors():
+    loaded = [environment.load(name) for name in environment.names()]
+    items = [item for one in loaded for item in one.objects]
+    assert set(unserved.groups()) <= {identity(item)[0] for item in items}
+    sources = {item["metadata"]["name"] for item in items if item["kind"] == "HelmRelease"}
+    assert set(unserved.charts()) <= sources
+    operated = parse(references.OPERATED.read_text())[0]
+    assert {entry["by"] for entry in operated} <= {name_of(item) for item in items}
