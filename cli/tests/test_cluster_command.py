@@ -1,7 +1,9 @@
 """`ragctl cluster`: which cluster is meant, how the suite is told of it, and what is only the lab's."""
 
 import json
+from types import SimpleNamespace
 
+import httpx
 import pytest
 from click.testing import CliRunner
 
@@ -9,6 +11,7 @@ from conformance.cluster.base import ClusterError
 from conformance.cluster.existing import ExistingCluster
 from conformance.cluster.flux import Reconciled
 from conformance.cluster.node.provider import NodeCluster
+from conformance.gate import ProbeError
 from ragctl import cluster as command
 from ragctl.layout import Layout
 from ragctl.main import main
@@ -128,3 +131,69 @@ def test_a_cluster_error_is_one_line(layout, monkeypatch):
 
     monkeypatch.setattr(NodeCluster, "create", fail)
     assert "ClusterError: no room" in run("up").output
+
+
+class Layers:
+    """Stands for a cluster's target."""
+
+    def __init__(self, answer):
+        self.answer, self.asked = answer, []
+
+    def gateway(self, tenant, *, timeout):
+        def reply(request):
+            self.asked.append((tenant, request.url.path, json.loads(request.content)))
+            if isinstance(self.answer, Exception):
+                raise self.answer
+            return self.answer
+
+        return httpx.Client(base_url="http://gateway", transport=httpx.MockTransport(reply))
+
+    def ingest_environment(self):
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return {"EMBEDDING_URL": "http://door"}
+
+
+@pytest.fixture
+def layers_of(monkeypatch):
+    def made(answer):
+        found = Layers(answer)
+        monkeypatch.setattr("ragctl.layers.ClusterTarget.load", lambda file: found)
+        return found
+
+    return made
+
+
+def test_a_question_goes_through_the_clusters_gateway_as_the_tenant(layout, layers_of):
+    found = layers_of(httpx.Response(200, json={"status": "declined", "decline_reason": "why"}))
+    said = run("ask", "What is it?", "--tenant", "acme")
+    assert (said.exit_code, "why" in said.output) == (0, True)
+    assert found.asked == [("acme", "/v1/answer", {"question": "What is it?"})]
+
+
+@pytest.mark.parametrize("words", [("ask", "What?"), ("ingest", "/documents")])
+def test_layers_out_of_reach_are_one_line(layout, layers_of, words):
+    layers_of(ProbeError("rag-gateway/gateway: no pod is ready"))
+    said = run(*words)
+    assert said.exit_code == 1
+    assert "no pod is ready; see `ragctl cluster status`" in said.output.replace("\n", " ")
+
+
+def test_a_cluster_that_does_not_answer_is_one_line(layout):
+    said = run("ask", "What?")
+    assert said.exit_code == 1
+    assert "kubeconfig" in said.output
+
+
+def test_documents_are_ingested_from_here(layout, layers_of, monkeypatch):
+    layers_of(None)
+    ran = []
+
+    def program(command, **options):
+        ran.append((command[1:], options["env"]["EMBEDDING_URL"]))
+        return SimpleNamespace(returncode=3)
+
+    monkeypatch.setattr("ragctl.layers.subprocess.run", program)
+    assert run("ingest", "/documents", "--json", "x").exit_code == 3
+    words = ["-m", "rag_ingestion", "/documents", "--tenant", "demo", "--json", "x"]
+    assert ran == [(words, "http://door")]

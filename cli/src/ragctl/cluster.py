@@ -8,6 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from conformance.cluster.flux import Flux, Reconciled
+from ragctl import layers
+from ragctl.ask import show
 from ragctl.console import done, out
 from ragctl.gates import judge
 from ragctl.layout import Layout
@@ -15,6 +17,7 @@ from ragctl.site import Site
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
+_TENANT = click.option("--tenant", default="demo", show_default=True, help="Whose documents.")
 
 
 @click.group()
@@ -100,3 +103,27 @@ def gates(context: click.Context) -> None:
     site: Site = context.obj
     site.describe()
     sys.exit(judge(site.target, *context.args))
+
+
+@cluster.command(context_settings=_PASS_ON)
+@click.argument("source")
+@_TENANT
+@click.pass_context
+def ingest(context: click.Context, source: str, tenant: str) -> None:
+    """Bring the tenant's index in step with SOURCE, a directory of this machine.
+
+    Further options go to rag-ingest, which runs here and writes to the cluster's store.
+    """
+    site: Site = context.obj
+    site.describe()
+    sys.exit(layers.ingest(site.target, source, tenant, *context.args))
+
+
+@cluster.command()
+@click.argument("question")
+@_TENANT
+@click.pass_obj
+def ask(site: Site, question: str, tenant: str) -> None:
+    """Ask QUESTION through the cluster's gateway and print the answer with its citations."""
+    site.describe()
+    sys.exit(0 if show(question, layers.ask(site.target, question, tenant)) else 1)
