@@ -13,6 +13,11 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
+def free_url() -> str:
+    """An HTTP address of this machine that nobody listens on."""
+    return f"http://127.0.0.1:{free_port()}"
+
+
 @contextmanager
 def ended(process: subprocess.Popen[bytes], seconds: float) -> Iterator[None]:
     """After the block the process is gone: asked to end, and killed when it has not in `seconds`."""

@@ -2,10 +2,8 @@
 
 import json
 import re
-import resource
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import httpx
@@ -14,12 +12,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from conformance.children import free_port
-from conformance.gate import ProbeError
 from conformance.targets import http
 from conformance.targets.base import Target
-from conformance.targets.processes import serving
-from conformance.targets.reconfigured import Started, reconfigured, running, started
+from conformance.targets.reconfigured import reconfigured
 from rag_common.tenancy import HEADER
 
 Json = dict[str, Any]
@@ -27,15 +22,9 @@ Reply = Callable[[list[str], str], list[Json]]
 Change = Callable[[str, Json], Json]
 Headers = dict[str, str]
 Sent = Callable[[str, Headers], Headers]
-READY_SECONDS = 120.0
 _SOURCE = re.compile(r"\[S(\d+)\]\s*(.*?)(?=\n\[S\d+\]|\n</sources>|\Z)", re.DOTALL)
 _NOT_FORWARDED = {"host", "content-length", "transfer-encoding", "connection", "content-encoding"}
 _USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-
-
-def free_url() -> str:
-    """An HTTP address of this machine that nobody listens on."""
-    return f"http://127.0.0.1:{free_port()}"
 
 
 def copy_first_source(sources: list[str], question: str) -> list[Json]:
@@ -52,8 +41,10 @@ def invent(sources: list[str], question: str) -> list[Json]:
 @contextmanager
 def language_model(target: Target, reply: Reply) -> Iterator[None]:
     """Inside the block retrieval asks a stand-in LLM whose answers `reply` makes."""
-    url = free_url()
-    with serving(stand_in(reply), url), reconfigured(target, "retrieval", LLM_URL=url):
+    with (
+        target.processes.stand_in("llm", stand_in(reply)) as url,
+        reconfigured(target, "retrieval", LLM_URL=url),
+    ):
         yield
 
 
@@ -108,42 +99,11 @@ def another_tenants_answers(target: Target, tenant: str) -> Iterator[None]:
         yield
 
 
-@contextmanager
 def answers_changed(
     target: Target, name: str, change: Change, sent: Sent = as_it_is
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Inside the block a proxy in front of program `name` passes its JSON through `change`."""
-    url = str(getattr(target.description, f"{name}_url"))
-    how, inner = started(target.processes.pid(name)), free_url()
-    with (
-        target.processes.stopped(name),
-        _answering(how, inner, BIND=inner.removeprefix("http://")),
-        serving(proxy(inner, change, sent), url),
-    ):
-        yield
-
-
-@contextmanager
-def _answering(how: Started, url: str, **settings: str) -> Iterator[None]:
-    with running(how, **settings):
-        _wait_ready(url)
-        yield
-
-
-def _wait_ready(url: str) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    with http.client(url, 5) as session:
-        while not _is_ready(session):
-            if time.monotonic() > deadline:
-                raise ProbeError(f"{url} is not ready after {READY_SECONDS:g} s")
-            time.sleep(0.1)
-
-
-def _is_ready(session: httpx.Client) -> bool:
-    try:
-        return session.get("/readyz").status_code == httpx.codes.OK
-    except httpx.HTTPError:
-        return False
+    return target.processes.fronted(name, lambda url: proxy(url, change, sent))
 
 
 def proxy(url: str, change: Change, sent: Sent = as_it_is) -> Starlette:
@@ -198,14 +158,3 @@ def _misquoted(text: str) -> str:
 def always_sure(path: str, body: Json) -> Json:
     """A relevance that says nothing: .99 for every query."""
     return body | {"relevance": 0.99} if "relevance" in body else body
-
-
-@contextmanager
-def disk_full(pid: int) -> Iterator[None]:
-    """Inside the block the process cannot write to any file, as on a full disk (EFBIG)."""
-    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, before[1]))
-    try:
-        yield
-    finally:
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)

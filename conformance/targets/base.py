@@ -1,7 +1,7 @@
 """How the suite reaches what it judges: protocols only, so a layer may be swapped behind its URL."""
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,9 +65,6 @@ class Processes(Protocol):
     def names(self) -> list[str]:
         """Names of the programs."""
 
-    def pid(self, name: str) -> int:
-        """Process id of a running program."""
-
     def wait_ready(self, name: str, seconds: float = 120) -> None:
         """Wait until the program answers on its endpoint, readiness included."""
 
@@ -83,8 +80,20 @@ class Processes(Protocol):
     def stopped(self, *names: str) -> AbstractContextManager[None]:
         """The programs are down inside the block and running and ready after it."""
 
+    def kill(self, name: str) -> None:
+        """End a running program with SIGKILL; whoever keeps it running brings it back."""
+
+    def reconfigured(self, name: str, **settings: str) -> AbstractContextManager[None]:
+        """Inside the block the program runs with `settings` in its environment, and is ready."""
+
     def replaced(self, name: str, application: Any) -> AbstractContextManager[None]:
         """Inside the block an ASGI `application` answers on the endpoint of program `name`."""
+
+    def fronted(self, name: str, application: Callable[[str], Any]) -> AbstractContextManager[None]:
+        """Inside the block `application(url)` answers there, and the program itself at `url`."""
+
+    def stand_in(self, name: str, application: Any) -> AbstractContextManager[str]:
+        """The URL inside the block of an ASGI `application` that program `name`'s callers reach."""
 
 
 class Target(Protocol):
@@ -160,14 +169,22 @@ class Target(Protocol):
     def start_ingest(self, folder: Path, tenant: str) -> "subprocess.Popen[bytes]":
         """The real `rag-ingest` on `folder`, running; the caller ends it."""
 
+    def audit_unwritable(self) -> AbstractContextManager[None]:
+        """Inside the block no audit record can be made durable: a full disk, a log that is down."""
+
     def audit_records(self) -> list[dict[str, Any]]:
-        """All audit records so far, in file order."""
+        """All audit records so far."""
 
     def flagged(self) -> list[dict[str, Any]]:
         """The guard's flag log."""
 
     def access_records(self) -> list[dict[str, Any]]:
         """The gateway's access log."""
+
+    def gateway_filters(
+        self, change: Callable[[list[dict[str, Any]]], None]
+    ) -> AbstractContextManager[None]:
+        """Inside the block the gateway runs with its HTTP filters changed in place by `change`."""
 
     def metrics(self, service: str) -> Mapping[str, float]:
         """A service's Prometheus samples by `name` or `name{label="value",…}`."""

@@ -1,6 +1,7 @@
 """A platform on a Kubernetes cluster, reached by an administrator's kubeconfig."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from conformance.targets import describe
 from conformance.targets.base import Description
 from conformance.targets.kube.client import Cluster
 from conformance.targets.layers import doors, edge
+from conformance.targets.layers.processes import ClusterProcesses
 from conformance.targets.layers.secrets import Secrets
 from conformance.targets.layers.vault import Vault
 from conformance.targets.services import Services
@@ -49,6 +51,11 @@ class ClusterTarget(Services):
         return Secrets(self.told, self.vault)
 
     @cached_property
+    def processes(self) -> ClusterProcesses:
+        """The layers' workloads."""
+        return ClusterProcesses(self.cluster)
+
+    @cached_property
     def description(self) -> Description:  # type: ignore[override]  # made on first use
         """`target.json`; what it does not name is a door into the cluster or a secret of its vault."""
         extra = {**self.told.extra, "second_api_keys": self.secrets.second_api_keys}
@@ -63,6 +70,12 @@ class ClusterTarget(Services):
 
     def _jwt_settings(self) -> Mapping[str, Any]:
         return {**edge.jwt_settings(self.cluster), **self.told.extra}
+
+    @contextmanager
+    def audit_unwritable(self) -> Iterator[None]:
+        """Inside the block the log that retrieval writes its audit records to is down."""
+        with self.processes.stopped("kafka"):
+            yield
 
     def metrics(self, service: str) -> Mapping[str, float]:
         """A service's Prometheus samples, of all its pods together; see `doors.metrics`."""

@@ -1,15 +1,18 @@
 """A platform that runs as processes on this machine, as `ragctl up` starts it."""
 
-from collections.abc import Iterator, Mapping
+import resource
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conformance.errors import TargetError
 from conformance.gate import ProbeError
-from conformance.targets import describe, http, logs, metrics
+from conformance.targets import describe, envoy, http, logs, metrics
 from conformance.targets.base import Description
 from conformance.targets.processes import SupervisorProcesses
+from conformance.targets.reconfigured import running, started
 from conformance.targets.services import Services
 from rag_common.files import write_atomic
 
@@ -70,3 +73,28 @@ class LocalTarget(Services):
             raise ProbeError(f"the target has no {service}_url")
         with http.client(url, 10) as session:
             return metrics.parse(session.get("/metrics").raise_for_status().text)
+
+    @contextmanager
+    def gateway_filters(self, change: Callable[[envoy.Filters], None]) -> Iterator[None]:
+        """Inside the block the gateway runs with its HTTP filters changed in place by `change`."""
+        how = started(self.processes.pid("envoy"))
+        original = how.command[how.command.index("-c") + 1]
+        config = envoy.changed(Path(original).read_text(encoding="utf-8"), change)
+        with tempfile.TemporaryDirectory() as folder, self.processes.stopped("envoy"):
+            path = Path(folder) / "envoy.yaml"
+            path.write_text(config, encoding="utf-8")
+            command = [str(path) if part == original else part for part in how.command]
+            with running(how._replace(command=command)):
+                self.processes.wait_ready("envoy")
+                yield
+
+    @contextmanager
+    def audit_unwritable(self) -> Iterator[None]:
+        """Inside the block retrieval cannot write to any file, as on a full disk (EFBIG)."""
+        pid = self.processes.pid("retrieval")
+        before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, before[1]))
+        try:
+            yield
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, before)

@@ -1,8 +1,10 @@
 """Control of the platform's processes through supervisord."""
 
+import os
+import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -10,10 +12,12 @@ import httpx
 import uvicorn
 
 from conformance import supervisor
+from conformance.children import free_url
 from conformance.gate import ProbeError
 from conformance.targets import describe
 from conformance.targets import http as http_clients
 from conformance.targets.base import Description
+from conformance.targets.reconfigured import running, started
 
 READY_SECONDS = 120.0
 STOP_SECONDS = 60.0
@@ -91,14 +95,49 @@ class SupervisorProcesses:
                 self.stop(name)
             yield
 
+    def kill(self, name: str) -> None:
+        """End a running program with SIGKILL; the supervisor brings it back."""
+        os.kill(self.pid(name), signal.SIGKILL)
+
+    @contextmanager
+    def reconfigured(self, name: str, **settings: str) -> Iterator[None]:
+        """Inside the block the program runs with `settings` in its environment, and is ready.
+
+        It is the same command otherwise; after it the supervised program is back and ready.
+        """
+        how = started(self.pid(name))
+        with self.stopped(name), running(how, **settings):
+            self.wait_ready(name)
+            yield
+
     @contextmanager
     def replaced(self, name: str, application: Any) -> Iterator[None]:
         """Inside the block an ASGI `application` answers on the endpoint of program `name`."""
-        url = self.endpoint(name)
-        if not url:
-            raise ProbeError(f"{name} has no endpoint in the target's description")
+        url = self._must_have_endpoint(name)
         with self.stopped(name), serving(application, url):
             yield
+
+    @contextmanager
+    def fronted(self, name: str, application: Callable[[str], Any]) -> Iterator[None]:
+        """Inside the block `application(url)` answers there, and the program itself at `url`."""
+        url, inner = self._must_have_endpoint(name), free_url()
+        how = started(self.pid(name))
+        with self.stopped(name), running(how, BIND=inner.removeprefix("http://")):
+            _wait(lambda: _ready(inner), READY_SECONDS, f"{name} is not ready at {inner}")
+            with serving(application(inner), url):
+                yield
+
+    @contextmanager
+    def stand_in(self, name: str, application: Any) -> Iterator[str]:
+        """The URL inside the block of an ASGI `application`: all callers are on this machine."""
+        url = free_url()
+        with serving(application, url):
+            yield url
+
+    def _must_have_endpoint(self, name: str) -> str:
+        if url := self.endpoint(name):
+            return url
+        raise ProbeError(f"{name} has no endpoint in the target's description")
 
 
 def _answers(url: str) -> bool:

@@ -12,16 +12,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from conformance.targets import http
-from conformance.targets.answer_faults import free_url
-from conformance.targets.processes import serving
+from conformance.targets.base import Target
 
 Change = Callable[[Request, httpx.Response], Awaitable[bytes]]
 _HOP_HEADERS = {"content-length", "transfer-encoding", "connection", "content-encoding"}
 
 
-@contextmanager
-def proxied(url: str, change: Change) -> Iterator[str]:
-    """The URL of a proxy of `url` that passes every answer's body through `change`."""
+def forwarding(url: str, change: Change) -> Starlette:
+    """A proxy of `url` that passes every answer's body through `change`."""
     client = http.async_client(url, 120)
 
     async def forward(request: Request) -> Response:
@@ -35,15 +33,12 @@ def proxied(url: str, change: Change) -> Iterator[str]:
         headers = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP_HEADERS}
         return Response(await change(request, answer), answer.status_code, headers)
 
-    every = Route("/{path:path}", forward, methods=["GET", "POST"])
-    address = free_url()
-    with serving(Starlette(routes=[every]), address):
-        yield address
+    return Starlette(routes=[Route("/{path:path}", forward, methods=["GET", "POST"])])
 
 
 @contextmanager
-def slowed(url: str, *, seconds: float, every: int = 1) -> Iterator[str]:
-    """The URL of a proxy of `url` that answers every POST, or one in `every`, `seconds` late."""
+def slowed(target: Target, name: str, *, seconds: float, every: int = 1) -> Iterator[str]:
+    """The URL of a stand-in for program `name` that answers every POST, or one in `every`, late."""
     posts = itertools.count(1)
 
     async def late(request: Request, answer: httpx.Response) -> bytes:
@@ -51,5 +46,6 @@ def slowed(url: str, *, seconds: float, every: int = 1) -> Iterator[str]:
             await asyncio.sleep(seconds)
         return answer.content
 
-    with proxied(url, late) as address:
+    url = getattr(target.description, f"{name}_url")
+    with target.processes.stand_in(name, forwarding(url, late)) as address:
         yield address

@@ -3,7 +3,7 @@
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,13 +52,6 @@ def running(how: Started, **settings: str) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def reconfigured(target: Target, name: str, **settings: str) -> Iterator[None]:
-    """Inside the block program `name` runs with `settings` in its environment.
-
-    It is the same command otherwise; after the block the supervised program is back and ready.
-    """
-    how = started(target.processes.pid(name))
-    with target.processes.stopped(name), running(how, **settings):
-        target.processes.wait_ready(name)
-        yield
+def reconfigured(target: Target, name: str, **settings: str) -> AbstractContextManager[None]:
+    """Inside the block program `name` runs with `settings` in its environment, and is ready."""
+    return target.processes.reconfigured(name, **settings)

@@ -28,12 +28,12 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
+from conformance.children import free_url
 from conformance.corpora.prepare import provision
 from conformance.targets import http
-from conformance.targets.answer_faults import free_url
 from conformance.targets.base import Description, Schedule
 from conformance.targets.local import LocalTarget
-from conformance.targets.processes import serving
+from conformance.targets.processes import SupervisorProcesses, serving
 from conformance.targets.proxy import slowed
 from rag_common.late_interaction import maxsim, pack, unpack
 from rag_common.tenancy import HEADER, InvalidTokenError, TokenVerifier
@@ -321,6 +321,8 @@ class Scheduler:
             self.ended.set()
             thread.join(30)
 
+    stand_in = SupervisorProcesses.stand_in
+
     def _sync(self) -> None:
         schedule = self.target.schedule()
         while not self.ended.wait(schedule.every_seconds):
@@ -405,7 +407,7 @@ class Platform:
             stack.enter_context(serving(self.retrieval.app(self.by_jwt), told.gateway_url))
             stack.callback(self.retrieval.close)
             stack.enter_context(self.target.processes.running())
-            slow = slowed(told.embedding_url, seconds=0.1)
+            slow = slowed(self.target, "embedding", seconds=0.1)
             self.target.slow_url = stack.enter_context(slow)
             yield self
 

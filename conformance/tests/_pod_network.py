@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocketDisconnect
 
-from conformance.targets.answer_faults import free_url
+from conformance.children import free_url
 from conformance.targets.kube.tunnel import Tunnel
 from conformance.targets.processes import serving
 from conformance.tests._memory_cluster import MemoryCluster, named

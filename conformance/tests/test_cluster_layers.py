@@ -14,9 +14,9 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
+from conformance.children import free_url
 from conformance.gate import ProbeError
 from conformance.targets import metrics
-from conformance.targets.answer_faults import free_url
 from conformance.targets.base import Description
 from conformance.targets.cluster import ClusterTarget
 from conformance.targets.layers import doors, vault

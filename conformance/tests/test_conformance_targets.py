@@ -306,7 +306,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), H).serve_forever()
 @pytest.fixture
 def supervised(load, tmp_path):
     """A real supervisord that keeps a small HTTP server as program `embedding`."""
-    from conformance.targets.answer_faults import free_url
+    from conformance.children import free_url
 
     url = free_url()
     (tmp_path / "server.py").write_text(SERVER)

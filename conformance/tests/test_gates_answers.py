@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
+from conformance.children import free_url
 from conformance.corpora.model import LabelledCorpus, LabelledDocument, LabelledQuery
 from conformance.gate import ProbeError
 from conformance.gates.intelligence import (
@@ -26,6 +27,8 @@ from conformance.probes import live
 from conformance.probes.audit import Seen, Trail
 from conformance.stats import share
 from conformance.targets import answer_faults as faults
+from conformance.targets.base import Description
+from conformance.targets.local import LocalTarget
 
 NAMES = ("Alba", "Brun", "Cora", "Dane", "Egon", "Faro", "Gala", "Hulm", "Iver", "Jura")
 DOCUMENTS = [
@@ -181,8 +184,8 @@ class Processes:
     def __init__(self, platform):
         self.platform = platform
 
-    def pid(self, name):
-        return 1
+    def kill(self, name):
+        self.platform.dead = True
 
     def wait_ready(self, name, seconds=0):
         self.platform.dead = False
@@ -211,6 +214,7 @@ class Context:
             audit_records=lambda: list(platform.records),
             flagged=lambda: platform.flags,
             processes=Processes(platform),
+            audit_unwritable=lambda: _unwritable(platform),
         )
 
     def parameter(self, name):
@@ -454,7 +458,7 @@ def test_a_zipf_replay_repeats_and_is_reproducible():
 
 
 @contextmanager
-def _disk_full(platform):
+def _unwritable(platform):
     platform.unwritable = True
     yield
     platform.unwritable = False
@@ -462,11 +466,6 @@ def _disk_full(platform):
 
 @pytest.fixture
 def killable(platform, monkeypatch):
-    def kill(pid, signal):
-        platform.dead = True
-
-    monkeypatch.setattr(audit_trail.os, "kill", kill)
-    monkeypatch.setattr(audit_trail.faults, "disk_full", lambda pid: _disk_full(platform))
     slow = platform._answer
 
     def paced(path, query, body):
@@ -613,7 +612,9 @@ def test_a_full_disk_fails_writes_until_it_is_over(tmp_path):
 
     try:
         assert write() == "ok"
-        with faults.disk_full(child.pid):
+        target = LocalTarget(Description("local"))
+        target.processes = SimpleNamespace(pid={"retrieval": child.pid}.get)
+        with target.audit_unwritable():
             assert write() == "27"  # EFBIG
         assert write() == "ok"
     finally:
@@ -632,7 +633,7 @@ def test_the_proxy_changes_json_and_forwards_headers():
     async def echo(request):
         return JSONResponse({"relevance": 0.2, "token": request.headers.get("x-rag-tenant-token")})
 
-    url = faults.free_url()
+    url = free_url()
     with serving(Starlette(routes=[Route("/v1/retrieve", echo, methods=["POST"])]), url):
         client = TestClient(faults.proxy(url, faults.always_sure))
         body = client.post("/v1/retrieve", json={}, headers={"x-rag-tenant-token": "t"}).json()

@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
 from conformance import catalogue, plan, slo
+from conformance.children import free_url
 from conformance.context import RunContext, Samples
 from conformance.corpora.model import LabelledQuery
 from conformance.corpora.prepare import TENANT, prepared, provision
@@ -40,9 +41,8 @@ from conformance.options import Settings
 from conformance.progress import Lines
 from conformance.prove import prove
 from conformance.run import Run
-from conformance.targets.answer_faults import free_url
-from conformance.targets.processes import serving
-from conformance.targets.proxy import proxied, slowed
+from conformance.targets.processes import SupervisorProcesses, serving
+from conformance.targets.proxy import forwarding, slowed
 from conformance.targets.reconfigured import reconfigured, started
 from conformance.tests._data_platform import SCHEDULED, Platform, write_corpus
 from rag_store.base import StoreError
@@ -657,15 +657,20 @@ def test_a_proxy_changes_bodies_and_keeps_the_rest(echo):
     async def shout(request, answer):
         return answer.content.upper()
 
-    with proxied(echo, shout) as url:
+    with serving(forwarding(echo, shout), url := free_url()):
         answer = httpx.post(f"{url}/echo?a=1", content=b"hello")
     assert answer.status_code == 418
     assert answer.headers["x-kept"] == "yes"
     assert answer.json() == {"QUERY": "A=1", "BODY": "HELLO"}
 
 
+def at(url):
+    told = SimpleNamespace(echo_url=url)
+    return SimpleNamespace(description=told, processes=SupervisorProcesses(told))
+
+
 def test_a_proxy_of_a_dead_service_answers_an_error():
-    with slowed(free_url(), seconds=0) as url:
+    with slowed(at(free_url()), "echo", seconds=0) as url:
         assert httpx.get(f"{url}/echo").status_code == 500
 
 
@@ -676,7 +681,7 @@ def test_only_posts_are_slowed(echo, monkeypatch):
         waited.append(seconds)
 
     monkeypatch.setattr("conformance.targets.proxy.asyncio", SimpleNamespace(sleep=sleep))
-    with slowed(echo, seconds=5) as url:
+    with slowed(at(echo), "echo", seconds=5) as url:
         assert httpx.get(f"{url}/echo").status_code == 418
         assert waited == []
         assert httpx.post(f"{url}/echo", content=b"x").json()["body"] == "x"
@@ -690,7 +695,7 @@ def test_one_post_in_so_many_is_slowed(echo, monkeypatch):
         waited.append(seconds)
 
     monkeypatch.setattr("conformance.targets.proxy.asyncio", SimpleNamespace(sleep=sleep))
-    with slowed(echo, seconds=5, every=4) as url:
+    with slowed(at(echo), "echo", seconds=5, every=4) as url:
         for _ in range(9):
             httpx.post(f"{url}/echo", content=b"x")
     assert waited == [5, 5]
@@ -709,6 +714,8 @@ time.sleep(60)
 
 class Supervised:
     """A supervisor of one real program, which says its settings in a file."""
+
+    reconfigured = SupervisorProcesses.reconfigured
 
     def __init__(self, folder):
         self.folder, self.said = folder, folder / "said"

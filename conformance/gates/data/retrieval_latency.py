@@ -64,7 +64,7 @@ def _retrieve(client: httpx.Client, query: LabelledQuery) -> _queries.Ranked | N
 @contextmanager
 def _slow_embedder(context: Context) -> Iterator[None]:
     with (
-        slowed(context.target.description.embedding_url, seconds=0.6) as url,
+        slowed(context.target, "embedding", seconds=0.6) as url,
         reconfigured(context.target, "retrieval", EMBEDDING_URL=url),
     ):
         yield

@@ -47,7 +47,7 @@ def measure(context: Context) -> Observation:
 def _slow_model(context: Context) -> Iterator[None]:
     delay = float(context.parameter("fault_delay"))
     with (
-        slowed(context.target.description.llm_url, seconds=delay, every=EVERY) as url,
+        slowed(context.target, "llm", seconds=delay, every=EVERY) as url,
         reconfigured(context.target, "retrieval", LLM_URL=url),
     ):
         yield

@@ -1,9 +1,7 @@
 """audit-trail: every request is recorded in full before its caller has the answer."""
 
 import json
-import os
 import secrets
-import signal
 import tempfile
 import threading
 import time
@@ -31,7 +29,7 @@ PROBLEM, REFUSAL = "application/problem+json", "Audit unavailable"
 
 
 def measure(context: Context) -> Observation:
-    """Complete records of ordinary requests; then, if there are, of a kill -9 and a full disk."""
+    """Complete records of ordinary requests; then, if there are, of a kill -9 and of a log that is shut."""
     since = datetime.now(UTC).isoformat(timespec="microseconds")
     seen = _ordinary(context)
     trail, rows = _judged(context, seen, "requests.jsonl")
@@ -44,7 +42,7 @@ def measure(context: Context) -> Observation:
         killed = _killed(context)
         killed_trail, _ = _judged(context, killed, "killed.jsonl")
         lost, told = lost + _lost(killed_trail, killed), told + len(killed)
-        metrics["refused_share"] = _full_disk(context)
+        metrics["refused_share"] = _unwritable(context)
         notes.append(f"{len(killed)} responses received in the load in which retrieval was killed")
     metrics["lost"] = exactly(len(lost), told)
     metrics["unrequested"] = exactly(len(unrequested), len(trail.by_id) or 1)
@@ -160,7 +158,6 @@ def _killed(context: Context) -> list[Seen]:
     size, clients = int(context.parameter("load")), int(context.parameter("clients"))
     corpus, seed = prepared(context).full.corpus, int(context.parameter("seed"))
     queries = [q.text for q in sample(corpus.answerable, size, seed, "kill")]
-    pid = context.target.processes.pid("retrieval")
     received: list[Seen] = []
     quarter = threading.Event()
     with (
@@ -183,7 +180,7 @@ def _killed(context: Context) -> list[Seen]:
         running = [pool.submit(work, text) for text in queries]
         if not quarter.wait(TIMEOUT_SECONDS):
             raise ProbeError("the load did not get going")
-        os.kill(pid, signal.SIGKILL)
+        context.target.processes.kill("retrieval")
         answered = [future.result() for future in running]
     _back(context)
     if all(answered):
@@ -192,7 +189,7 @@ def _killed(context: Context) -> list[Seen]:
 
 
 def _back(context: Context) -> None:
-    """Wait for the supervisor to bring retrieval back; start it where it does not."""
+    """Wait for whoever keeps retrieval running to bring it back; start it where nobody does."""
     try:
         context.target.processes.wait_ready("retrieval", 60)
     except ProbeError:
@@ -200,21 +197,20 @@ def _back(context: Context) -> None:
     time.sleep(_SETTLE_SECONDS)
 
 
-def _full_disk(context: Context) -> Measurement:
+def _unwritable(context: Context) -> Measurement:
     """Share of requests refused for the audit record's sake while it cannot be written."""
-    pid = context.target.processes.pid("retrieval")
     asked = range(int(context.parameter("refusals")))
     with context.target.gateway(TENANT) as client:
         before = _post(client, "/v1/retrieve", query=_HARMLESS)
-        with faults.disk_full(pid):
+        with context.target.audit_unwritable():
             answers = [_post(client, "/v1/retrieve", query=_HARMLESS) for _ in asked]
         after = _post(client, "/v1/retrieve", query=_HARMLESS)
     if before.status_code != httpx.codes.OK:
-        raise ProbeError(f"retrieval answered {before.status_code} before the disk was full")
+        raise ProbeError(f"retrieval answered {before.status_code} before the log was shut")
     if after.status_code != httpx.codes.OK:
-        raise ProbeError(f"retrieval did not recover from the full disk: {after.status_code}")
+        raise ProbeError(f"retrieval did not recover from the shut log: {after.status_code}")
     rows = [{"status": a.status_code, "body": a.text[:500]} for a in answers]
-    context.evidence.write("full-disk.jsonl", rows)
+    context.evidence.write("unwritable.jsonl", rows)
     return share(sum(map(_for_the_audit, answers)), len(answers))
 
 

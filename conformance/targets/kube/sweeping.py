@@ -21,6 +21,8 @@ CHANGED_KINDS = (
     ("v1", "Node"),
     ("apps/v1", "DaemonSet"),
     ("apps/v1", "StatefulSet"),
+    ("batch/v1", "CronJob"),
+    ("networking.istio.io/v1alpha3", "EnvoyFilter"),
 )
 
 

@@ -70,10 +70,10 @@ def _serves(pod: Object) -> bool:
     return ready and "deletionTimestamp" not in pod["metadata"]
 
 
-def behind(cluster: Cluster, at: Place) -> list[str]:
-    """Names of the pods that the program's Service leads to, stand-ins included; `ApiError`."""
+def behind(cluster: Cluster, at: Place, service: str = "") -> list[str]:
+    """Names of the pods that its Service (or another) leads to, stand-ins included; `ApiError`."""
     slices = cluster.list(
-        "discovery.k8s.io/v1", "EndpointSlice", at.namespace, f"{_SERVICE}={at.service}"
+        "discovery.k8s.io/v1", "EndpointSlice", at.namespace, f"{_SERVICE}={service or at.service}"
     )
     ends = [end for found in slices for end in found.get("endpoints") or []]
     ready = [end for end in ends if (end.get("conditions") or {}).get("ready", True)]
