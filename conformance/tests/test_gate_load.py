@@ -1,0 +1,129 @@
+"""load-500-users: a real run of locust against a small server, and what counts of it."""
+
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+import pytest
+
+from conformance.gate import ProbeError
+from conformance.gates.intelligence import load_500_users
+from conformance.probes import users
+from conformance.probes.users import Request, Seen
+from conformance.tests._live_cluster import LiveContext
+from conformance.tests._memory_cluster import MemoryCluster, values
+
+KEY = "key-of-the-tenant"
+
+
+class _Gateway(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        allowed = self.headers["x-api-key"] == KEY
+        status = 503 if self.server.broken else 200 if allowed else 401
+        self.server.asked.append((self.path, json.loads(body)))
+        self.send_response(status)
+        self.send_header("content-length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def gateway():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Gateway)
+    server.broken, server.asked = False, []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+
+
+def context(server, **parameters):
+    made = LiveContext(
+        MemoryCluster(),
+        **{
+            "users": 12,
+            "answering_users": 2,
+            "spawn_rate": 12,
+            "think_seconds": 0.3,
+            "connections": 4,
+            "workers": 2,
+            "answer_seconds": 5,
+            "hold_seconds": 3,
+            **parameters,
+        },
+    )
+
+    @contextmanager
+    def client(tenant, *, timeout=0):
+        with httpx.Client(base_url=f"http://127.0.0.1:{server.server_port}") as found:
+            yield found
+
+    made.target.gateway, made.target.api_key = client, lambda tenant: KEY
+    return made
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """Users come at once."""
+    run = users.run
+    monkeypatch.setattr(
+        users, "run", lambda orders, **o: run(orders, **{**o, "seconds": o["seconds"] - 8})
+    )
+
+
+def test_users_are_served_and_counted(gateway):
+    made = context(gateway)
+    seen = load_500_users.measure(made)
+    told = values(seen)
+    assert (told["users"], told["failed_share"]) == (12, 0)
+    assert told["requests_per_second"] > 5
+    assert 0 < told["p95"] < 3 > told["answer_p95"] > 0
+    assert {path for path, _ in gateway.asked} == {"/v1/retrieve", "/v1/answer"}
+    assert KEY not in json.dumps([*map(str, made.evidence.files.values())])
+    assert seen.plots[0].title == "Requests under load"
+    assert "10 users asked for passages, 2 for answers" in seen.notes[0]
+
+
+def test_users_that_are_refused_are_failures_without_an_end(gateway):
+    gateway.broken = True
+    seen = load_500_users.measure(context(gateway, answering_users=0))
+    told = values(seen)
+    assert told["failed_share"] == 1
+    assert told["requests_per_second"] == 0
+    assert told["p95"] == float("inf")
+    assert "answer_p95" not in told
+    assert any("503" in note for note in seen.notes)
+
+
+def test_locust_that_breaks_is_an_error_with_its_last_words(gateway, monkeypatch, tmp_path):
+    wrong = tmp_path / "locustfile.py"
+    wrong.write_text("raise RuntimeError('no users today')")
+    monkeypatch.setattr(users, "LOCUSTFILE", wrong)
+    with pytest.raises(ProbeError, match="no users today"):
+        load_500_users.measure(context(gateway))
+
+
+def test_users_that_never_were_all_there_are_an_error():
+    seen = Seen([Request(5, "/", 1, "")], [(t, 400) for t in range(10)])
+    with pytest.raises(ProbeError, match="at most 400"):
+        seen.held(500, 5)
+    with pytest.raises(ProbeError, match="at most 0"):
+        Seen([], []).held(500, 5)
+    late = Seen([], [(t, 500 if t > 7 else 1) for t in range(10)])
+    with pytest.raises(ProbeError, match="not there for 5 s"):
+        late.held(500, 5)
+    assert Seen([], [(t, 500) for t in range(10)]).held(500, 5) == (4, 9)
+
+
+def test_the_slowest_minute_counts():
+    held = [Request(t / 10, "/", 0.1, "" if t < 1200 else "late") for t in range(1800)]
+    slowest = load_500_users._slowest(held, 0, 180)
+    assert (slowest.value, slowest.n) == (0, 3)
+    assert load_500_users._slowest(held[:1200], 0, 120).value == pytest.approx(10)
