@@ -18,6 +18,7 @@ compile dev --extra training images/*/pyproject.toml cli/pyproject.toml conforma
 for image in ingestion embedding retrieval llm guard audit; do
   compile "$image" "images/$image/pyproject.toml" -c requirements/dev.txt
 done
+compile build requirements/build.in -c requirements/dev.txt
 compile conformance conformance/pyproject.toml -c requirements/dev.txt
 compile milvus --extra milvus images/store/pyproject.toml -c requirements/dev.txt
 # Apart from the rest, with lower bounds: resolved together they fall back to versions years old.

@@ -142,7 +142,7 @@ def test_a_refusal_of_the_registry_is_an_error(server, tmp_path):
 def repository(tmp_path):
     root = tmp_path / "repository"
     for name, text in {
-        "clusters/lab/a.yaml": "a: 1\n",
+        "clusters/lab/kustomization.yaml": "a: 1\n",
         "platform/b.yaml": "b: 1\n",
         "docs/c.md": "c",
         ".gitignore": "*.tmp\n",
@@ -165,8 +165,9 @@ def test_a_committed_tree_is_named_by_its_commit(repository):
         ["git", "-C", repository, "rev-parse", "HEAD"], text=True
     ).strip()
     assert checkout.revision(repository) == f"main@sha1:{head}"
-    assert names(checkout.artifact(repository, "r:lab")) == [
-        "clusters/lab/a.yaml",
+    assert names(checkout.artifact(repository, "r:lab", {})) == [
+        "clusters/lab/images.yaml",
+        "clusters/lab/kustomization.yaml",
         "platform/b.yaml",
     ]
 
@@ -177,8 +178,8 @@ def test_an_uncommitted_tree_is_named_by_its_content_too(repository):
     (repository / "platform/left.tmp").write_text("ignored")
     first = checkout.revision(repository)
     assert first.startswith(f"{clean}-dirty.")
-    assert "platform/new.yaml" in names(checkout.artifact(repository, "r:lab"))
-    assert "platform/left.tmp" not in names(checkout.artifact(repository, "r:lab"))
+    assert "platform/new.yaml" in names(checkout.artifact(repository, "r:lab", {}))
+    assert "platform/left.tmp" not in names(checkout.artifact(repository, "r:lab", {}))
     (repository / "platform/new.yaml").write_text("n: 2\n")
     assert checkout.revision(repository) not in {clean, first}
 
@@ -191,7 +192,10 @@ def test_a_change_outside_what_flux_reads_is_not_dirty(repository):
 
 def test_a_deleted_file_is_left_out(repository):
     (repository / "platform/b.yaml").unlink()
-    assert names(checkout.artifact(repository, "r:lab")) == ["clusters/lab/a.yaml"]
+    assert names(checkout.artifact(repository, "r:lab", {})) == [
+        "clusters/lab/images.yaml",
+        "clusters/lab/kustomization.yaml",
+    ]
     assert "-dirty." in checkout.revision(repository)
 
 

@@ -11,6 +11,7 @@ from conformance.cluster.base import ClusterError
 from conformance.cluster.node import (
     control_plane,
     flux,
+    oci,
     provider,
 )
 from conformance.cluster.node.config import State
@@ -140,6 +141,7 @@ def test_bringing_up_goes_through_every_step(lab, plane, monkeypatch):
         (provider.tree, "tools", None),
         (provider.tree, "prepare", True),
         (provider.images, "pack_all", []),
+        (provider.ours, "pack_all", []),
         (provider.artifacts, "make_all", []),
         (provider.flux, "install", None),
         (provider.flux, "publish", "main@sha1:a"),
@@ -163,7 +165,7 @@ def test_bringing_up_goes_through_every_step(lab, plane, monkeypatch):
     assert seen[-1] == "wait"
     assert "rollout status --timeout=120s daemonset/kube-router" in plane
     assert lab.sync() == "main@sha1:a"
-    monkeypatch.setattr(provider.images, "pack", lambda reference: seen.append(reference))
-    monkeypatch.setattr(provider.Registry, "add", lambda self, artifacts: None)
+    assert seen[-6:] == ["pack_all", "serve", "forget", "publish", "reconcile", "wait"]
+    monkeypatch.setattr(provider.images, "pack", lambda r: oci.image(r, []))
     lab.load_image("ghcr.io/x/y:1")
-    assert seen[-3:] == ["ghcr.io/x/y:1", "serve", "forget"]
+    assert seen[-2:] == ["serve", "forget"]

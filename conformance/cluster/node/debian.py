@@ -12,7 +12,12 @@ from conformance.cluster.node.config import load
 from rag_assets import derived
 
 _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/man/*")
-_REQUIRED = {"mmdebstrap": "mmdebstrap", "ip": "iproute2", "nsenter": "util-linux"}
+_REQUIRED = {
+    "buildah": "buildah",
+    "mmdebstrap": "mmdebstrap",
+    "ip": "iproute2",
+    "nsenter": "util-linux",
+}
 
 
 def install_tools(required: Mapping[str, str] = _REQUIRED) -> list[str]:

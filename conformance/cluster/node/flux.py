@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from conformance.cluster.node import artifacts, checkout
+from conformance.cluster.node import artifacts, checkout, ours
 from conformance.cluster.node.config import DATA, ROOT, State, load
 from conformance.cluster.node.control_plane import kubectl
 from conformance.cluster.node.registry import Registry
@@ -23,8 +23,9 @@ def install(state: State) -> None:
 
 def publish(state: State) -> str:
     """Publish the working tree to the lab's registry; returns its revision."""
-    artifact = checkout.artifact(ROOT, CHECKOUT)
     registry = Registry(state.registry)
+    digests = registry.digests(ours.reference(target) for target in ours.targets())
+    artifact = checkout.artifact(ROOT, CHECKOUT, digests)
     registry.add([artifact])
     registry.publish([CHECKOUT])
     return artifact.annotations[artifacts.REVISION]

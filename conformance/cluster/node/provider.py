@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,12 +14,14 @@ from conformance.cluster.node import (
     debian,
     flux,
     images,
+    ours,
     programs,
     tree,
     wheels,
 )
 from conformance.cluster.node.config import DATA, State
 from conformance.cluster.node.namespace import Namespace
+from conformance.cluster.node.oci import Artifact
 from conformance.cluster.node.registry import Registry
 from conformance.cluster.node.steps import Steps
 
@@ -50,14 +52,13 @@ class NodeCluster:
     def load_image(self, reference: str) -> None:
         """Serve an image of `images.yaml` as it is built now; pods take it when they start again."""
         with self._alone():
-            registry = Registry(self.state.registry)
-            moved = registry.add([images.pack(reference)])
-            registry.publish([reference])
-            self.node.forget(moved)
+            self._serve([images.pack(reference)])
 
     def sync(self, *, wait_seconds: float = _SYNC_SECONDS) -> str:
         """Publish the working tree and wait until Flux has applied it; returns its revision."""
         with self._alone():
+            with self.steps.step("this project's images", 60):
+                self._serve(ours.pack_all(self.steps.note))
             revision = flux.publish(self.state)
             flux.reconcile(self.state)
             with self.steps.step("applied by Flux", 20):
@@ -91,6 +92,8 @@ class NodeCluster:
                 debian.tree(name)
         with step("upstream programs", 1230):
             programs.build(programs.programs(), self.steps.note)
+        with step("this project's images", 240):
+            ours.pack_all(self.steps.note)
 
     def _boot(self) -> None:
         """The node with its registry, up to a control plane that answers."""
@@ -100,7 +103,8 @@ class NodeCluster:
             tree.tools(self.state)
             changed = tree.prepare(self.state)
         with step("images, charts and manifests", 60):
-            made = [*images.pack_all(self.steps.note), *artifacts.make_all(self.steps.note)]
+            note = self.steps.note
+            made = [*images.pack_all(note), *ours.pack_all(note), *artifacts.make_all(note)]
             moved = registry.add(made)
         with step("node and registry", 3):
             ran = self.node.init() is not None
@@ -137,6 +141,13 @@ class NodeCluster:
         for workload in ("daemonset/kube-proxy", "daemonset/kube-router", "deployment/coredns"):
             self.steps.note(workload)
             kubectl(state, *system, workload, timeout=130)
+
+    def _serve(self, made: Sequence[Artifact]) -> None:
+        """Let the registry have these images, and the node pull those anew that have changed."""
+        registry = Registry(self.state.registry)
+        moved = registry.add(made)
+        registry.publish([artifact.reference for artifact in made])
+        self.node.forget(moved)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,13 @@ class Registry:
     def references(self) -> list[str]:
         """What the layout holds."""
         return sorted(self._index())
+
+    def digests(self, references: Iterable[str]) -> dict[str, str]:
+        """What the references mean; raises `ClusterError` for one that the layout does not hold."""
+        index = self._index()
+        if missing := sorted(set(references := list(references)) - set(index)):
+            raise ClusterError(f"the lab's registry has no {missing[0]}; `make up` builds it")
+        return {r: f"sha256:{sha256(index[r].encode()).hexdigest()}" for r in references}
 
     def publish(self, references: Iterable[str] | None = None) -> None:
         """Tell the server these manifests, by default all; raises `ClusterError` when it refuses."""
