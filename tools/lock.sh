@@ -24,5 +24,6 @@ compile milvus --extra milvus images/store/pyproject.toml -c requirements/dev.tx
 # Apart from the rest, with lower bounds: resolved together they fall back to versions years old.
 compile flagembedding --extra flagembedding images/embedding/pyproject.toml
 compile checkov requirements/checkov.in
+compile sbom requirements/sbom.in
 compile langchain requirements/langchain.in
 python=3.12 compile vllm --extra vllm images/llm/pyproject.toml
