@@ -12,6 +12,7 @@ from conformance.static.environment import ROOT
 FILE = ROOT / "platform" / "network-policies" / "matrix.yaml"
 ANY = "*"
 OUTSIDE = "outside"
+LAYER = "rag-"  # how the namespaces of the layers begin
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -45,6 +46,11 @@ class Matrix:
             ((e.from_namespace, e.from_account), (e.to_namespace, e.to_account)) for e in self.flows
         ]
         return {end for pair in ends for end in pair}
+
+    @property
+    def layer_accounts(self) -> set[tuple[str, str]]:
+        """Those of the layers: each has a folder in the vault."""
+        return {account for account in self.accounts if account[0].startswith(LAYER)}
 
 
 def read(path: Path = FILE) -> Matrix:

@@ -48,9 +48,8 @@ class OpenBao:
         return done.stdout
 
     def token(self, policy):
-        """A token that has one policy and nothing else."""
-        words = ["token", "create", "-field=token", "-no-default-policy", f"-policy={policy}"]
-        return self.run(*words)
+        """A token as a login gives it: the policy and the default one."""
+        return self.run("token", "create", "-field=token", f"-policy={policy}")
 
     def read(self, path, **how):
         """The data of a path."""

@@ -15,7 +15,12 @@ METRICS_PORT = 15020
 UNDECLARED_PORT = 8079  # nobody's
 # The seed's words, here and not in a file: an edited matrix cannot make them green.
 ONLY = {
-    "rag-vectordb": {("rag-retrieval", "retrieval"), ("rag-ingestion", "ingestion")},
+    # and the vault, without which the logins there could not be rotated
+    "rag-vectordb": {
+        ("rag-retrieval", "retrieval"),
+        ("rag-ingestion", "ingestion"),
+        ("vault", "vault"),
+    },
     "rag-llm": {("rag-retrieval", "retrieval")},
     "rag-retrieval": {("rag-gateway", "gateway")},
 }

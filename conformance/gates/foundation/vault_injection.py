@@ -69,7 +69,7 @@ def measure(context: Context) -> Observation:
 
 def _identities(vault: Vault) -> tuple[dict[Account, str], list[str], int]:
     """Each account's own client token ('' if refused), what was wrongly accepted, and tries."""
-    accounts = sorted(declared().accounts)
+    accounts = sorted(declared().layer_accounts)
     jwts = {account: vault.jwt(account) for account in accounts}
     pairs = [(who, whose) for who in accounts for whose in accounts]
     tokens = vault.logins([(jwts[who], role_of(whose)) for who, whose in pairs])

@@ -30,9 +30,9 @@ initialize "auth" {
     data = {
       policy = <<-EOT
         path "sys/policies/acl/rag-*" { capabilities = ["create", "read", "update", "delete"] }
-        path "sys/policies/acl/vault.suite" { capabilities = ["create", "read", "update", "delete"] }
+        path "sys/policies/acl/vault.*" { capabilities = ["create", "read", "update", "delete"] }
         path "auth/kubernetes/role/rag-*" { capabilities = ["create", "read", "update", "delete"] }
-        path "auth/kubernetes/role/vault.suite" { capabilities = ["create", "read", "update", "delete"] }
+        path "auth/kubernetes/role/vault.*" { capabilities = ["create", "read", "update", "delete"] }
         path "auth/kubernetes/role" { capabilities = ["list"] }
         path "secret/data/rag-*" { capabilities = ["create", "update"] }
       EOT
@@ -55,7 +55,9 @@ initialize "auth" {
       policy = <<-EOT
         path "secret/data/rag-*" { capabilities = ["create"] }
         path "secret/data/vault/suite/*" { capabilities = ["create"] }
+        path "secret/data/vault/rotation/*" { capabilities = ["create"] }
         path "secret/metadata/rag-*" { capabilities = ["read"] }
+        path "secret/metadata/vault/rotation/*" { capabilities = ["read"] }
         path "secret/metadata/vault/suite/*" { capabilities = ["read"] }
         path "secret/data/vault/secret-generator/values" { capabilities = ["create", "read", "update"] }
       EOT

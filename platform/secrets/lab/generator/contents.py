@@ -112,5 +112,5 @@ def _store(value: Value) -> dict[str, Fields]:
     login = {"username": "vault", "password": value("vectordb/vault").hex()}
     return {
         "rag-vectordb/vectordb/vault-login": login,
-        "rag-vectordb/rotation/vault-login": login,
+        "vault/rotation/vault-login": login,
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,7 @@ from rag_store.pgvector.schema import TENANT_TABLES
 from rag_store.pgvector.session import CONNECT_SECONDS, Connection
 
 LOGINS = (READER, WRITER, ADMIN)
-_CLOSED_TO_ALL = """
-REVOKE ALL ON DATABASE {database} FROM PUBLIC;
-REVOKE CREATE ON SCHEMA public FROM PUBLIC;
-GRANT CONNECT ON DATABASE {database} TO rag_reader, rag_writer, rag_admin;
-GRANT CREATE ON DATABASE {database} TO rag_admin;
-ALTER ROLE rag_admin CREATEROLE;
-ALTER ROLE rag_admin SET createrole_self_grant = 'set';
-"""
+BOOTSTRAP = files(__package__).joinpath("bootstrap.sql").read_text(encoding="utf-8")
 _MEMBERSHIP = "GRANT {role} TO {login} WITH ADMIN FALSE, INHERIT FALSE, SET TRUE"
 
 
@@ -38,22 +32,18 @@ def bootstrap(superuser_dsn: str, credentials: Iterable[Credentials]) -> None:
     if set(by_name) != set(LOGINS):
         raise StoreError(f"bootstrap needs the credentials of {', '.join(LOGINS)}")
     with translated(), psycopg.connect(superuser_dsn) as connection:
-        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        connection.execute(BOOTSTRAP.encode())
         for name in LOGINS:
-            _login(connection, by_name[name])
-        database = sql.Identifier(connection.info.dbname)
-        connection.execute(sql.SQL(_CLOSED_TO_ALL).format(database=database))
+            _set_password(connection, by_name[name])
 
 
-def _login(connection: psycopg.Connection[Any], login: Credentials) -> None:
-    exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [login.username])
-    verb = "ALTER" if exists.fetchone() else "CREATE"
+def _set_password(connection: psycopg.Connection[Any], login: Credentials) -> None:
     name, password = login
     verifier = connection.pgconn.encrypt_password(
         password.encode(), name.encode(), b"scram-sha-256"
     ).decode()
-    statement = verb + " ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOINHERIT PASSWORD {}"
-    connection.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Literal(verifier)))
+    statement = sql.SQL("ALTER ROLE {} PASSWORD {}")
+    connection.execute(statement.format(sql.Identifier(name), sql.Literal(verifier)))
 
 
 class PgvectorAdmin:
