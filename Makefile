@@ -6,7 +6,7 @@ GATES := --phase foundation # of the cluster; the layers are judged by local-gat
 ENVIRONMENT := lab
 CLUSTER := # --kind or --node: what `up` makes, whether Docker is here or not
 .PHONY: help setup demo up down sync status gates local-up local-down local-status local-gates \
-  admission pin-digests promote-check test test-servers unit lint types lock benchmark clean
+  admission pin-digests promote-check promote go-live conformance images images-scan images-publish secrets-scan test test-servers unit lint types lock benchmark clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -57,6 +57,27 @@ promote-check: setup ## may REVISION go to production? REPORT must be its signed
 rules: setup ## the alerts as objects of the Prometheus operator, after a change of observability/base/rules
 	@$(BIN)/python -m conformance.static.prometheus_rules
 
+promote: setup ## the same as a pull request asks it: REVISION contains production, and its report is fetched
+	@tools/promote.sh
+
+go-live: setup ## every gate on a real cluster, at this commit; the report is signed
+	@tools/go-live.sh
+
+conformance: setup ## the lab on this machine: up, the foundation gates with every fault planted, down
+	@tools/conformance.sh
+
+images: ## every image, by docker; images-scan and images-publish follow
+	@tools/images.sh build
+
+images-scan: # SBOMs and known vulnerabilities, by trivy
+	@tools/images.sh scan
+
+images-publish: # push, sign keyless and attest, by docker and cosign
+	@tools/images.sh publish
+
+secrets-scan: setup ## the whole history of Git, searched for credentials
+	@$(BIN)/python -m conformance.static.secrets
+
 test: setup lint types unit ## every check and test that needs no cluster
 
 test-servers: setup ## the tests against real Kafka, Elasticsearch and RabbitMQ, started for it
@@ -64,6 +85,7 @@ test-servers: setup ## the tests against real Kafka, Elasticsearch and RabbitMQ,
 
 lint:
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/yamllint -s .
+	@$(BIN)/python -m conformance.static.workflows
 
 types:
 	@$(BIN)/mypy

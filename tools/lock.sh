@@ -26,4 +26,5 @@ compile flagembedding --extra flagembedding images/embedding/pyproject.toml
 compile checkov requirements/checkov.in
 compile sbom requirements/sbom.in
 compile langchain requirements/langchain.in
+compile workflows requirements/workflows.in
 python=3.12 compile vllm --extra vllm images/llm/pyproject.toml

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from conformance.errors import SuiteError
 from conformance.gate import Measurement, Plot
 from conformance.jsonable import plain
-from conformance.report import bars, page, plots, seal
+from conformance.report import bars, page, plots, seal, summary
 
 RICH = """
 def measure(ctx):
@@ -169,3 +169,17 @@ def test_what_to_do_travels_with_the_report(suite, green):
         (suite.report_folder / "runbooks/gateway-auth.md").read_text().startswith("# gateway-auth")
     )
     assert "runbooks/gateway-auth.md" in seal.sealed(suite.report_folder)
+
+
+def test_the_summary_has_the_verdict_its_reasons_and_the_numbers(suite, green, capsys):
+    suite.gate("alpha", RICH, slo=SLO)
+    suite.gate("beta", green, slo={"required": True, "metrics": {"x": {"min": 0.95}}})
+    suite.gates["foundation"] = {"absent": {"not_applicable": "no | cluster\nhere"}}
+    suite.run()
+    assert summary.main([str(suite.report_folder)]) == 0
+    text = capsys.readouterr().out
+    assert "# NO-GO on local\n" in text
+    assert "- **beta**: x: value 0.9 is not ≥ 0.95" in text
+    assert "| alpha | pass | latency | 12.5 s | ≤ 20 s | 2,000 |" in text
+    assert "| absent | not-applicable | no \\| cluster here | | | |" in text
+    assert summary.main([str(suite.folder / "none")]) == 2

@@ -15,6 +15,7 @@ from conformance.cluster.node.files import feed, under
 from conformance.cluster.node.golang import Prefetch, go
 from rag_assets import derived, is_derived
 
+CHECKS = frozenset({"gitleaks"})  # what a cluster has no use for: built when it is asked for
 _FLAGS = ("-trimpath", "-buildvcs=false", "-mod=readonly")
 
 
