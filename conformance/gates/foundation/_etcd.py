@@ -31,28 +31,29 @@ def members(cluster: Cluster) -> list[Member]:
     servers = cluster.list("v1", "Pod", SYSTEM, "component=kube-apiserver")
     if not found or not servers:
         raise ProbeError(f"no static pods of etcd and kube-apiserver in {SYSTEM}: {UNDECLARED}")
-    flags = [_flags(pod) for pod in found]
-    listening = {url for f in flags for key in _URLS for url in f.get(key, "").split(",")}
+    told = [flags(pod) for pod in found]
+    listening = {url for f in told for key in _URLS for url in f.get(key, "").split(",")}
     for server in servers:
-        dialled = set(_flags(server).get("etcd-servers", "").split(","))
+        dialled = set(flags(server).get("etcd-servers", "").split(","))
         if not dialled <= listening:
-            told = ", ".join(sorted(dialled - listening))
-            raise ProbeError(f"the API server's etcd at {told} is none of {SYSTEM}: {UNDECLARED}")
-    return [_member(pod, f) for pod, f in zip(found, flags, strict=True)]
+            where = ", ".join(sorted(dialled - listening))
+            raise ProbeError(f"the API server's etcd at {where} is none of {SYSTEM}: {UNDECLARED}")
+    return [_member(pod, f) for pod, f in zip(found, told, strict=True)]
 
 
 _URLS = ("listen-client-urls", "advertise-client-urls")
 
 
-def _flags(pod: Object) -> dict[str, str]:
+def flags(pod: Object) -> dict[str, str]:
+    """The flags of a static pod's program by name."""
     container = pod["spec"]["containers"][0]
     words = [*(container.get("command") or []), *(container.get("args") or [])]
     pairs = (word.lstrip("-").partition("=") for word in words if word.startswith("--"))
     return {name: value for name, _, value in pairs}
 
 
-def _member(pod: Object, flags: Mapping[str, str]) -> Member:
-    folder = PurePosixPath(flags.get("data-dir", ""))
+def _member(pod: Object, told: Mapping[str, str]) -> Member:
+    folder = PurePosixPath(told.get("data-dir", ""))
     volumes = {v["name"]: v["hostPath"]["path"] for v in pod["spec"]["volumes"] if "hostPath" in v}
     for mount in pod["spec"]["containers"][0]["volumeMounts"]:
         inside = PurePosixPath(mount["mountPath"])
