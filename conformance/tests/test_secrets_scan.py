@@ -1,5 +1,6 @@
 """gitleaks is really run: a secret in an old commit is found, and what could not be searched is an error."""
 
+import hashlib
 import secrets as randomness
 import subprocess
 
@@ -58,6 +59,18 @@ def test_a_configuration_that_is_none_is_an_error(repository, tmp_path):
         secrets.findings(repository, tmp_path / "none.toml")
 
 
+@needs_gitleaks
+def test_what_is_allowed_is_allowed_there_only(repository):
+    value = hashlib.sha256(b"a model").hexdigest()
+    for name in ("images/assets/src/rag_assets/assets.yaml", "elsewhere/assets.yaml"):
+        (repository / name).parent.mkdir(parents=True)
+        (repository / name).write_text(f"tokenizer.json: {value}\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "digests")
+    (found,) = secrets.findings(repository)
+    assert found["File"] == "elsewhere/assets.yaml"
+
+
 def test_a_shallow_clone_is_an_error(repository, tmp_path):
     git(repository, "commit", "-q", "--allow-empty", "-m", "second")
     url = f"file://{repository}"
@@ -69,3 +82,8 @@ def test_a_shallow_clone_is_an_error(repository, tmp_path):
 def test_a_folder_that_is_no_repository_is_an_error(tmp_path):
     with pytest.raises(SuiteError):
         secrets.findings(tmp_path)
+
+
+@needs_gitleaks
+def test_our_own_history_is_clean():
+    assert secrets.findings(secrets.ROOT) == []
