@@ -1,4 +1,4 @@
-"""The guard's HTTP service: Envoy's two authorization calls and the check that retrieval asks for."""
+"""The guard's HTTP service: Envoy's authorization calls and the check that retrieval asks for."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +16,7 @@ from rag_guard.checks import Checker, refusal
 from rag_guard.classifier import Classifier, Kind, Verdict
 from rag_guard.flaglog import FlagLog
 from rag_guard.keys import ApiKeys, Identity, KeysFileError
+from rag_guard.limits import Limiter
 from rag_guard.settings import Settings
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"]
@@ -31,7 +32,9 @@ class CheckRequest(BaseModel):
     kind: Kind = "request"
 
 
-def create_app(settings: Settings, classifier: Classifier) -> FastAPI:
+def create_app(
+    settings: Settings, classifier: Classifier, limiter: Limiter | None = None
+) -> FastAPI:
     """The service; every failure of a part it needs refuses the request."""
     app = FastAPI(title="rag-guard", docs_url=None, redoc_url=None, openapi_url=None)
     registry = CollectorRegistry()
@@ -42,11 +45,14 @@ def create_app(settings: Settings, classifier: Classifier) -> FastAPI:
     install_problem_handlers(app)
 
     async def not_ready() -> str | None:
-        return _not_ready(keys, minter.key_file) or await classifier.not_ready()
+        reason = _not_ready(keys, minter.key_file) or await classifier.not_ready()
+        return reason or (await limiter.not_ready() if limiter else None)
 
     install_ops(app, registry, not_ready)
     if settings.guard_jwks_file:
         _install_jwks(app, settings.guard_jwks_file)
+    if limiter:
+        _install_limit(app, limiter)
 
     @app.api_route("/authz/authn{path:path}", methods=METHODS, include_in_schema=False)
     async def authn(request: Request) -> Response:
@@ -78,6 +84,14 @@ def create_app(settings: Settings, classifier: Classifier) -> FastAPI:
         return {"verdicts": [verdict.as_dict() for verdict in verdicts]}
 
     return app
+
+
+def _install_limit(app: FastAPI, limiter: Limiter) -> None:
+    """Between the two other calls: whether the tenant is within its rate."""
+
+    @app.api_route("/authz/limit{path:path}", methods=METHODS, include_in_schema=False)
+    async def limit(request: Request) -> Response:
+        return Response(headers=await limiter.take(_authenticated(request).tenant))
 
 
 def _install_jwks(app: FastAPI, file: Path) -> None:

@@ -18,3 +18,6 @@ class Settings(BaseSettings):
     guard_embedding_url: str
     guard_model_file: Path | None = None
     guard_threshold: float | None = Field(default=None, gt=0, le=1)
+    guard_limits_file: Path | None = None
+    guard_limits_url: str | None = None
+    guard_limits_credentials_file: Path | None = None
