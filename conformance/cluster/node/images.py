@@ -28,9 +28,14 @@ def pack(reference: str) -> Artifact:
         raise ClusterError(f"{reference}: not in clusters/lab/node/images.yaml; declare it there")
     entry = declared()[reference]
     base = debian.tree(entry["from"]) if entry.get("from") else None
-    files = [resolve(path, source) for path, source in entry["files"].items()]
+    files = [file for place in entry["files"].items() for file in resolve(*place)]
     return image(
-        reference, files, base=base, entrypoint=entry["entrypoint"], user=entry.get("user", "0")
+        reference,
+        files,
+        base=base,
+        entrypoint=entry["entrypoint"],
+        user=entry.get("user", "0"),
+        path=entry.get("path"),
     )
 
 

@@ -15,7 +15,7 @@ from rag_assets import derived
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 IMAGE_CONFIG = "application/vnd.oci.image.config.v1+json"
 IMAGE_LAYER = "application/vnd.oci.image.layer.v1.tar"
-_SEARCH_PATH = "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_SEARCH_PATH = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MERGED = ("/bin/", "/sbin/", "/lib/", "/lib64/")  # links in a Debian tree
 
 
@@ -92,7 +92,8 @@ def layer(files: Iterable[File]) -> Blob:
 def _add(tar: tarfile.TarFile, file: File) -> None:
     entry = tarfile.TarInfo(file.path.lstrip("/"))
     if file.content is None:
-        entry.type, entry.linkname, entry.mode = tarfile.SYMTYPE, str(file.link), 0o777
+        entry.type, entry.mode = (tarfile.SYMTYPE, 0o777) if file.link else (tarfile.DIRTYPE, 0o755)
+        entry.linkname = file.link or ""
         tar.addfile(entry)
         return
     stat = file.content.stat()
@@ -108,6 +109,7 @@ def image(
     base: Path | None = None,
     entrypoint: Sequence[str] = (),
     user: str = "0",
+    path: str | None = None,
 ) -> Artifact:
     """An image of `files` on the file tree `base`; raises `ClusterError` where they would hurt it."""
     if base and (bad := [f.path for f in files if f.path.startswith(_MERGED)]):
@@ -117,10 +119,11 @@ def image(
     layers = [on_disk(base, IMAGE_LAYER)] if base else []
     if files or not base:
         layers.append(layer(files))
+    searched = f"PATH={':'.join(filter(None, (path, _SEARCH_PATH)))}"
     config = {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Entrypoint": list(entrypoint), "User": user, "Env": [_SEARCH_PATH]},
+        "config": {"Entrypoint": list(entrypoint), "User": user, "Env": [searched]},
         "rootfs": {"type": "layers", "diff_ids": [blob.digest for blob in layers]},
         "history": [
             {"created_by": "clusters/lab/node/images.yaml"} for _ in layers
