@@ -1,8 +1,9 @@
 """A platform on a Kubernetes cluster, reached by an administrator's kubeconfig."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,16 @@ from typing import Any
 from conformance.errors import TargetError
 from conformance.gate import ProbeError
 from conformance.targets import describe
-from conformance.targets.base import Description
+from conformance.targets.base import Description, RateLimit, Schedule
 from conformance.targets.kube.client import Cluster
-from conformance.targets.layers import doors, edge
+from conformance.targets.layers import doors, edge, objects, records, schedule
+from conformance.targets.layers.places import forward
 from conformance.targets.layers.processes import ClusterProcesses
 from conformance.targets.layers.secrets import Secrets
 from conformance.targets.layers.vault import Vault
 from conformance.targets.services import Services
+
+_CLOCKS = timedelta(minutes=1)  # by which this machine's may be ahead of the cluster's
 
 
 class ClusterTarget(Services):
@@ -26,6 +30,7 @@ class ClusterTarget(Services):
         self.environment = description.environment
         self.cluster = Cluster(kubeconfig)
         self.told = description
+        self._since = (datetime.now(UTC) - _CLOCKS).isoformat(timespec="seconds")
 
     @classmethod
     def load(cls, file: Path) -> "ClusterTarget":
@@ -81,7 +86,45 @@ class ClusterTarget(Services):
         """A service's Prometheus samples, of all its pods together; see `doors.metrics`."""
         return doors.metrics(self.cluster, service)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        raise ProbeError(f"{name}: cannot be had on a cluster yet")
+    def rate_limit(self, tenant: str) -> RateLimit:
+        """What the gateway is declared to allow the tenant."""
+        if tenant in self.told.rate_limits:
+            return self.told.rate_limits[tenant]
+        return edge.rate_limit(self.cluster, tenant)
+
+    def gateway_filters(
+        self, change: Callable[[edge.Filters], None]
+    ) -> AbstractContextManager[None]:
+        """Inside the block the gateway runs with its HTTP filters changed in place by `change`."""
+        return edge.filters_changed(self.cluster, change)
+
+    def schedule(self) -> Schedule:
+        """The declared schedule of the ingestion."""
+        return self.told.schedule or schedule.declared(self.cluster)
+
+    @contextmanager
+    def scheduled_document(self, name: str, text: str) -> Iterator[None]:
+        """Inside the block the scheduled source holds a document; nobody starts a sync."""
+        bucket, _, prefix = self.schedule().source.removeprefix("s3://").partition("/")
+        key = f"{prefix.rstrip('/')}/{name}".lstrip("/")
+        found = self.vault.secret("object-store")
+        keys = objects.Keys(str(found["access_key"]), str(found["secret_key"]))
+        with forward(self.cluster, "object-store") as door:
+            endpoint = f"http://{door.address}"
+            objects.put(endpoint, keys, bucket, key, text.encode())
+            try:
+                yield
+            finally:
+                objects.delete(endpoint, keys, bucket, key)
+
+    def audit_records(self) -> list[dict[str, Any]]:
+        """All audit records since this run began, in the order of their times."""
+        return records.audit(self.cluster, self.vault, self._since)
+
+    def flagged(self) -> list[dict[str, Any]]:
+        """The guard's flag log, as far as its pods' logs reach."""
+        return records.flagged(self.cluster)
+
+    def access_records(self) -> list[dict[str, Any]]:
+        """The gateway's access log, as far as its pods' logs reach."""
+        return records.access(self.cluster)

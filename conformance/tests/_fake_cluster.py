@@ -52,7 +52,7 @@ class FakeCluster(Cluster):
     def exec(self, namespace, pod, container, command, stdin="", seconds=30):
         return json.dumps(self.commands(namespace, pod, json.loads(stdin)))
 
-    def logs(self, namespace, pod, container="", *, previous=False):
+    def logs(self, namespace, pod, container="", *, previous=False, lines=0):
         return self.log(namespace, pod)
 
     def token(self, namespace, account, audiences=()):

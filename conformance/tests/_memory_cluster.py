@@ -66,7 +66,7 @@ class MemoryCluster(FakeCluster):
     def proxy(self, namespace, service, port, path="/", params=None):
         return self.raw(f"{namespace}/{service}:{port}/{path.lstrip('/')}", params)
 
-    def logs(self, namespace, pod, container="", *, previous=False):
+    def logs(self, namespace, pod, container="", *, previous=False, lines=0):
         return self.raw(f"log {namespace}/{pod}")
 
     def wait(self, holds, seconds, what):

@@ -295,22 +295,6 @@ def test_the_targets_urls_are_doors_unless_it_names_them(cluster, listening, tmp
     assert target.description is described
 
 
-def test_jwts_are_as_the_gateway_wants_them(cluster, tmp_path):
-    target = ClusterTarget(Description("lab", extra={"jwt_audience": "mine"}), tmp_path / "k")
-    target.cluster = cluster
-    assert target._jwt_settings() == {"jwt_audience": "mine"}
-    rule = {"issuer": "https://issuer", "audiences": ["gateway"]}
-    authentication = named(
-        "RequestAuthentication",
-        "jwt",
-        "rag-gateway",
-        "security.istio.io/v1",
-        spec={"jwtRules": [rule]},
-    )
-    cluster.put(authentication)
-    assert target._jwt_settings() == {"jwt_issuer": "https://issuer", "jwt_audience": "mine"}
-
-
 def test_a_refused_upgrade_is_an_api_error(cluster):
     cluster.configuration.host = free_url()
     with pytest.raises(ProbeError, match="port-forward to n/p:1"):

@@ -100,7 +100,7 @@ def _metrics(series: dict[str, Series], limit: RateLimit) -> dict[str, Measureme
 
 @contextmanager
 def _no_limit(context: Context) -> Iterator[None]:
-    with gateway_changed(context.target, without_filter(LIMIT)):
+    with gateway_changed(context.target, without_filter(*LIMIT)):
         yield
 
 

@@ -35,7 +35,7 @@ PLACES = {
     "ingestion": Place("rag-ingestion", "ingestion", "", 0),
     "kafka": Place("rag-audit", "kafka", "kafka", 9092),
     "elasticsearch": Place("rag-audit", "elasticsearch", "elasticsearch", 9200),
-    "indexer": Place("rag-audit", "indexer", "", 0),
+    "indexer": Place("rag-audit", "indexer", "", 8084),
     "vault": Place("vault", "vault", "vault", 8200),
     "prometheus": Place("monitoring", "prometheus", "prometheus", 9090),
 }

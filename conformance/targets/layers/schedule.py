@@ -1,0 +1,57 @@
+"""The schedule by which a cluster keeps an index in step with its source, and that source."""
+
+import json
+import re
+from collections.abc import Iterator
+
+from conformance.gate import ProbeError
+from conformance.targets.base import Schedule
+from conformance.targets.kube.client import Cluster
+from conformance.targets.layers import workloads
+from conformance.targets.layers.places import place
+
+TENANT = "conformance-scheduled"
+_DAY_MINUTES = 24 * 60
+
+
+def declared(cluster: Cluster) -> Schedule:
+    """What the ingestion's CronJob declares for the suite's own tenant; raises `ProbeError`."""
+    at = place("ingestion")
+    for item in workloads.scheduled(cluster, at):
+        template = item["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        if source := _source(json.dumps(template)):
+            if item["spec"].get("suspend"):
+                raise ProbeError(f"CronJob {item['metadata']['name']} is suspended")
+            return Schedule(TENANT, source, longest_gap(item["spec"]["schedule"]) * 60)
+    raise ProbeError(f"{at.namespace}: no CronJob ingests s3://…/{TENANT}")
+
+
+def _source(text: str) -> str:
+    found = re.search(rf"s3://[^\s\"'\\]*\b{TENANT}\b", text)
+    return found.group() if found else ""
+
+
+def longest_gap(expression: str) -> int:
+    """Minutes between two runs of a cron expression that runs every day, at most; `ProbeError`."""
+    fields = expression.split()
+    if len(fields) != 5 or fields[2:] != ["*"] * 3:
+        raise ProbeError(f"schedule {expression!r}: not one of every day")
+    minutes, hours = _values(fields[0], 60, expression), _values(fields[1], 24, expression)
+    times = [hour * 60 + minute for hour in hours for minute in minutes]
+    following = [*times[1:], times[0] + _DAY_MINUTES]
+    return max(after - before for before, after in zip(times, following, strict=True))
+
+
+def _values(field: str, size: int, expression: str) -> list[int]:
+    """The numbers below `size` that a cron field names, in order."""
+    try:
+        return sorted({v for part in field.split(",") for v in _part(part, size) if v < size})
+    except (ValueError, ZeroDivisionError) as error:
+        raise ProbeError(f"schedule {expression!r}: {field!r}: {error}") from error
+
+
+def _part(part: str, size: int) -> Iterator[int]:
+    span, _, step = part.partition("/")
+    first, _, last = ("0", "", str(size - 1)) if span == "*" else span.partition("-")
+    end = int(last or (size - 1 if step else first))
+    yield from range(int(first), end + 1, int(step or 1))
