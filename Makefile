@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 BIN := .venv/bin
-GATES := --phase foundation # of the cluster; the layers are judged by local-gates
+GATES := --phase foundation # of the cluster; GATES= judges the layers too
 ENVIRONMENT := lab
 CLUSTER := # --kind or --node: what `up` makes, whether Docker is here or not
 .PHONY: help setup demo up down sync status gates local-up local-down local-status local-gates \
