@@ -6,7 +6,7 @@ GATES := --phase foundation # of the cluster; GATES= judges the layers too
 ENVIRONMENT := lab
 CLUSTER := # --kind or --node: what `up` makes, whether Docker is here or not
 .PHONY: help setup demo up down sync status gates local-up local-down local-status local-gates \
-  admission pin-digests promote-check promote go-live conformance images images-scan images-publish secrets-scan test test-servers unit lint types lock benchmark clean
+  admission pin-digests promote-check promote go-live conformance images images-scan images-publish secrets-scan pictures test test-servers unit lint types lock benchmark clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -77,6 +77,9 @@ images-publish: # push, sign keyless and attest, by docker and cosign
 
 secrets-scan: setup ## the whole history of Git, searched for credentials
 	@$(BIN)/python -m conformance.static.secrets
+
+pictures: setup ## docs/pictures.md, drawn from the manifests
+	@$(BIN)/python -m conformance.pictures
 
 test: setup lint types unit ## every check and test that needs no cluster
 
