@@ -229,15 +229,23 @@ class Llm:
     """Streams a chat completion that says what it is told to say."""
 
     def __init__(self):
-        self.app = Starlette(routes=[Route("/v1/chat/completions", self.chat, methods=["POST"])])
+        chat = Route("/v1/chat/completions", self.chat, methods=["POST"])
+        self.app = Starlette(routes=[chat, Route("/v1/models", self.models)])
 
     def reset(self):
         self.sentences = [("Employees receive 25 days of paid leave per year.", ["S1"])]
         self.status, self.busy_times, self.delay, self.pause, self.calls = 200, 0, 0.0, 0.0, []
         self.closed = threading.Event()
+        self.asleep, self.probes = False, 0
+
+    async def models(self, _):
+        self.probes += 1
+        return JSONResponse({"data": []}, status_code=503 if self.asleep else 200)
 
     async def chat(self, request):
         self.calls.append(await request.json())
+        if self.asleep:
+            return Response("no healthy upstream", status_code=503)
         if self.busy_times:
             self.busy_times -= 1
             return Response("loading", status_code=503)

@@ -18,6 +18,7 @@ from rag_llm.warmup import read_messages, warm_up
 
 logger = logging.getLogger(__name__)
 GENERATION_TIMEOUT_SECONDS = 600.0
+DRAIN_SECONDS = 60  # an answer that has begun is finished
 
 
 def run(settings: Settings) -> None:
@@ -29,7 +30,8 @@ def run(settings: Settings) -> None:
         with httpx.Client(base_url="http://engine", transport=transport) as client:
             tokens = warm_up(client, settings.llm_model, messages)
         logger.info("warm", extra={"model": settings.llm_model, "cached_prompt_tokens": tokens})
-        serve(create_app(async_client(url, timeout=GENERATION_TIMEOUT_SECONDS)), settings.bind)
+        app = create_app(async_client(url, timeout=GENERATION_TIMEOUT_SECONDS))
+        serve(app, settings.bind, drain_seconds=DRAIN_SECONDS)
 
 
 def main() -> int:

@@ -1,5 +1,6 @@
 """`python -m rag_retrieval`: the service until SIGTERM."""
 
+import math
 import sys
 
 from rag_common.http import serve
@@ -20,7 +21,8 @@ def main() -> int:
         hnsw = HnswParameters(ef_search=settings.hnsw_ef_search)
         store = open_store(settings.vector_db_url, settings.vector_db_credentials_file, hnsw=hnsw)
         app = create_app(open_parts(settings, store))
-        serve(app, settings.bind)
+        longest = settings.deadline_answer_seconds + settings.llm_cold_start_seconds
+        serve(app, settings.bind, drain_seconds=math.ceil(longest))
     except (SettingsError, StoreError, ValueError, OSError) as error:
         print(f"rag_retrieval: {error}", file=sys.stderr)
         return 2

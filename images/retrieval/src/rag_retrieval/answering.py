@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rag_common.tenancy import TenantClaims
@@ -97,7 +97,8 @@ class Answering:
             async for item in self._items(request, retrieval, prepared):
                 yield item
             return
-        async with self.queue.slot(request.deadline):
+        async with self.queue.slot(request.deadline) as deadline:
+            request = replace(request, deadline=deadline)
             with request.timings.detached_stage("llm"):
                 async for item in self._items(request, retrieval, prepared):
                     yield item

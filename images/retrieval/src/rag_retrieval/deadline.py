@@ -21,6 +21,10 @@ class Deadline:
         """The deadline `seconds` from now."""
         return cls(time.monotonic() + seconds, seconds)
 
+    def extended(self, seconds: float) -> "Deadline":
+        """The deadline so much later: what was spent on a wait that does not count."""
+        return Deadline(self.at + seconds, self.budget + seconds)
+
     def remaining(self) -> float:
         """Seconds left, never negative."""
         return max(0.0, self.at - time.monotonic())

@@ -8,28 +8,34 @@ from prometheus_client import Gauge
 
 from rag_retrieval.deadline import Deadline
 from rag_retrieval.errors import QueueFullError
+from rag_retrieval.start import ModelStart
 
 
 class InferenceQueue:
     """At most `parallel` requests are with the model and `waiting` more in line."""
 
-    def __init__(self, parallel: int, waiting: int, depth: Gauge) -> None:
+    def __init__(self, parallel: int, waiting: int, depth: Gauge, start: ModelStart) -> None:
         self._running = asyncio.Semaphore(parallel)
         self._most = parallel + waiting
-        self._gauge = depth
+        self._gauge, self._start = depth, start
         self._depth = 0
 
     @asynccontextmanager
-    async def slot(self, deadline: Deadline) -> AsyncIterator[None]:
-        """Hold a slot; raises `QueueFullError`, or `DeadlineExceededError` while in line."""
+    async def slot(self, deadline: Deadline) -> AsyncIterator[Deadline]:
+        """Hold a slot; yields the deadline, later by the time that the model took to start.
+
+        Who waits for the start is counted, so that the autoscaler sees it. Raises `QueueFullError`,
+        `LLMUnavailableError` when the model did not start, or `DeadlineExceededError` while in line.
+        """
         if self._depth >= self._most:
             raise QueueFullError(f"{self._depth} requests already wait for the model")
         self._count(+1)
         try:
+            deadline = deadline.extended(await self._start.wait())
             async with deadline.bound("llm queue"):
                 await self._running.acquire()
             try:
-                yield
+                yield deadline
             finally:
                 self._running.release()
         finally:

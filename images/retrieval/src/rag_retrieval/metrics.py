@@ -101,6 +101,12 @@ class Metrics:
             buckets=(0.05, 0.1, 0.2, *SLOW, *VERY_SLOW),
             registry=self.registry,
         )
+        self.llm_start = Histogram(
+            "rag_llm_start_seconds",
+            "How long requests were held until a model that was down answered.",
+            buckets=(1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300),
+            registry=self.registry,
+        )
 
     def _window(self, name: str, help_text: str, window: Window) -> None:
         mean = Gauge(name, help_text, registry=self.registry)

@@ -26,6 +26,7 @@ from rag_retrieval.rerank import HttpReranker, LateReranker, NoReranker, Reranke
 from rag_retrieval.retry import RetryBudget
 from rag_retrieval.routes import Endpoints
 from rag_retrieval.settings import RerankBackend, Settings
+from rag_retrieval.start import ModelStart
 from rag_store.base import VectorStore
 
 
@@ -61,6 +62,7 @@ class Parts:
     def endpoints(self) -> Endpoints:
         """The two endpoints over these parts."""
         settings = self.settings
+        start = ModelStart(self.llm, settings.llm_cold_start_seconds, self.metrics.llm_start)
         answering = Answering(
             pipeline=self._pipeline(),
             guard=self.guard,
@@ -71,7 +73,7 @@ class Parts:
                 answerable_from=settings.answerable_from,
             ),
             queue=InferenceQueue(
-                settings.llm_parallel, settings.llm_max_queue, self.metrics.queue_depth
+                settings.llm_parallel, settings.llm_max_queue, self.metrics.queue_depth, start
             ),
             sink=self.sink,
             metrics=self.metrics,

@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     llm_max_tokens: int = Field(default=160, ge=16)
     llm_parallel: int = Field(default=4, ge=1)
     llm_max_queue: int = Field(default=64, ge=1)
+    llm_cold_start_seconds: float = Field(default=0, ge=0)
     guard_url: str
     tenant_token_public_key_file: Path
     cache_url: str | None = None

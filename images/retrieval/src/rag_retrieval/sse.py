@@ -11,6 +11,9 @@ from starlette.types import Receive, Scope, Send
 
 from rag_common.problem import Problem
 
+KEEP_ALIVE_SECONDS = 10.0
+_COMMENT = b": still waiting\n\n"
+
 
 class Event(NamedTuple):
     """An event's name and its data."""
@@ -32,6 +35,8 @@ async def disconnected(receive: Receive) -> None:
 
 class EventStream(Response):
     """Sends `first`, then what `events` yields, a `Problem` as `error`; closes `events` at the end.
+
+    While nothing comes it sends comments, so that nobody on the way takes the connection for dead.
 
     Starlette's StreamingResponse leaves a generator that is suspended at a yield to the garbage
     collector; an audit record cannot wait for that.
@@ -67,11 +72,28 @@ class EventStream(Response):
         await send(head)
         await send(_body(self._first.encode(), more=True))
         try:
-            async for event in self._events:
+            while (event := await self._next(send)) is not None:
                 await send(_body(event.encode(), more=True))
         except Problem as problem:  # the status line is already out
             await send(_body(Event("error", problem.body()).encode(), more=True))
         await send(_body(b"", more=False))
+
+    async def _next(self, send: Send) -> Event | None:
+        coming = asyncio.ensure_future(anext(self._events, None))
+        try:
+            while not (await asyncio.wait({coming}, timeout=KEEP_ALIVE_SECONDS))[0]:
+                await send(_body(_COMMENT, more=True))
+            return coming.result()
+        finally:
+            await _ended(coming)
+
+
+async def _ended(task: "asyncio.Future[Any]") -> None:
+    """Cancel it, and wait: a generator that still runs cannot be closed."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()  # seen: the caller has it, or has gone
 
 
 async def _stop(task: "asyncio.Task[None]") -> None:

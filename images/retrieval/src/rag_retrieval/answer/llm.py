@@ -16,6 +16,8 @@ from rag_retrieval.answer.errors import LLMError, LLMTimeoutError, LLMUnavailabl
 from rag_retrieval.answer.settings import Json, LLMSettings
 
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+_STARTING = frozenset({502, 503, 504})
+PROBE_TIMEOUT_SECONDS = 2.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.25, 4.0
 
 
@@ -38,10 +40,27 @@ class LLMClient:
             settings.url, timeout=settings.connect_timeout_seconds
         )
         self._path = completions_path(settings.url)
+        self._models = self._path.removesuffix("chat/completions") + "models"
+        self.last_seen: float | None = None  # of time.monotonic: when the server last answered
 
     async def close(self) -> None:
         """Release connections."""
         await self._client.aclose()
+
+    async def answers(self) -> bool:
+        """Whether a server is there, be it one that refuses; while it starts none is."""
+        try:
+            response = await self._client.get(
+                self._models, headers=self._headers(), timeout=PROBE_TIMEOUT_SECONDS
+            )
+        except httpx.TransportError:
+            return False
+        return self._seen(response.status_code not in _STARTING)
+
+    def _seen(self, there: bool = True) -> bool:
+        if there:
+            self.last_seen = time.monotonic()
+        return there
 
     async def stream(
         self, messages: list[dict[str, str]], schema: Json, deadline: float, into: Completion
@@ -55,6 +74,7 @@ class LLMClient:
         try:
             lines = response.aiter_lines()
             while (line := await _next_line(lines, deadline)) is not None:
+                self._seen()
                 if piece := _read_event(line, into):
                     into.first_token_seconds = (
                         into.first_token_seconds or time.monotonic() - started
