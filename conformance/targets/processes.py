@@ -21,6 +21,7 @@ from conformance.targets.reconfigured import running, started
 
 READY_SECONDS = 120.0
 STOP_SECONDS = 60.0
+KEEP_ALIVE_SECONDS = 75  # longer than a proxy is likely to keep an idle connection
 _UP, _DOWN = (10, 20, 30), (0, 100, 200)  # starting, running, backing off; stopped, exited, fatal
 
 
@@ -172,7 +173,11 @@ def serving(application: Any, url: str) -> Iterator[None]:
 
     address = describe.addresses(url)
     bind = f"unix:{address}" if isinstance(address, str) else f"{address[0]}:{address[1]}"
-    server = uvicorn.Server(uvicorn.Config(application, log_config=None, lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application, log_config=None, lifespan="off", timeout_keep_alive=KEEP_ALIVE_SECONDS
+        )
+    )
     sockets = [bind_socket(bind)]
     thread = threading.Thread(target=server.run, kwargs={"sockets": sockets}, daemon=True)
     thread.start()

@@ -24,6 +24,8 @@ from rag_store.base import StoreAdmin, VectorStore
 
 JWT_LIFETIME_SECONDS = 300
 INGEST_TIMEOUT_SECONDS = 1800
+HELD_SECONDS = 300.0  # how long another sync of the same index is waited for
+_HELD, _AGAIN_SECONDS = 3, 2.0  # the exit code that tells of one
 
 
 class Services:
@@ -158,7 +160,11 @@ class Services:
         with tempfile.TemporaryDirectory(prefix="conformance-") as scratch:
             summary = Path(scratch) / "summary.json"
             command = [_ingest(), str(folder), "--tenant", tenant, "--json", str(summary)]
-            done = self._run(command, {**os.environ, **self.ingest_environment(), **environment})
+            settings = {**os.environ, **self.ingest_environment(), **environment}
+            done, until = self._run(command, settings), time.monotonic() + HELD_SECONDS
+            while done.returncode == _HELD and time.monotonic() < until:
+                time.sleep(_AGAIN_SECONDS)
+                done = self._run(command, settings)
             if done.returncode != 0:
                 tail = " | ".join(done.stderr.strip().splitlines()[-3:])
                 raise ProbeError(f"rag-ingest exited with {done.returncode}: {tail}")

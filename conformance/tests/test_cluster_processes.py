@@ -30,6 +30,7 @@ CONTROLLED = ("Deployment", "StatefulSet")
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
     monkeypatch.setattr(module, "MESH_SECONDS", 0)
+    monkeypatch.setattr(module, "POLICY_SECONDS", 0)
 
 
 def workload(kind, name, at, replicas=1, env=()):

@@ -297,13 +297,20 @@ def test_the_declared_rate_is_the_tenants_or_the_default(target, network):
 # The schedule and its source
 
 
-def cron(text, *args, suspend=False):
+def cron(text, bucket="s3://documents/", suspend=False):
+    container = {"name": "ingestion", "env": [{"name": "SOURCE_BUCKET", "value": bucket}]}
+    volumes = [{"name": "tmp"}, {"name": "tenants", "configMap": {"name": "tenants"}}]
     template = {
         "metadata": {"labels": {ACCOUNT: "ingestion"}},
-        "spec": {"containers": [{"name": "ingest", "args": [*args]}]},
+        "spec": {"containers": [container], "volumes": volumes},
     }
     spec = {"schedule": text, "suspend": suspend, "jobTemplate": {"spec": {"template": template}}}
     return named("CronJob", "rag-doc-ingestion", "rag-ingestion", "batch/v1", spec=spec)
+
+
+def listed(*tenants):
+    data = {"tenants.txt": "\n".join(tenants)}
+    return named("ConfigMap", "tenants", "rag-ingestion", data=data)
 
 
 @pytest.mark.parametrize(
@@ -328,14 +335,18 @@ def test_a_schedule_that_is_not_understood_is_an_error(expression):
 
 
 def test_the_schedule_is_the_cron_jobs_for_the_suites_tenant():
+    cluster = MemoryCluster(cron("*/30 * * * *"), listed("demo", "conformance-scheduled"))
     source = "s3://documents/conformance-scheduled"
-    cluster = MemoryCluster(cron("*/30 * * * *", "--source", source, "--tenant", "x"))
     assert schedule.declared(cluster) == Schedule("conformance-scheduled", source, 1800.0)
-    cluster.put(cron("*/30 * * * *", source, suspend=True))
+    cluster.put(cron("*/30 * * * *", suspend=True))
     with pytest.raises(ProbeError, match="is suspended"):
         schedule.declared(cluster)
-    cluster.put(cron("*/30 * * * *", "s3://documents/demo"))
-    with pytest.raises(ProbeError, match="no CronJob ingests"):
+    cluster.put(cron("*/30 * * * *", bucket="/a/folder"))
+    with pytest.raises(ProbeError, match="no CronJob syncs tenant"):
+        schedule.declared(cluster)
+    cluster.put(cron("*/30 * * * *"))
+    cluster.put(listed("demo"))
+    with pytest.raises(ProbeError, match="no CronJob syncs tenant"):
         schedule.declared(cluster)
 
 
@@ -366,11 +377,12 @@ def test_a_scheduled_document_is_an_object_for_a_while(target, listening):
     listening("object-store", application)
     target.told = Description("lab", schedule=Schedule("t", "s3://documents/t/", 1800))
     with target.scheduled_document("a.md", "text"):
+        assert kept.pop("/documents/t/about.md").startswith(b"# Schedule")
         assert kept == {"/documents/t/a.md": b"text"}
     assert kept == {}
     status[0] = 403
     with (
-        pytest.raises(ProbeError, match="PUT /documents/t/a.md: 403"),
+        pytest.raises(ProbeError, match="PUT /documents/t/about.md: 403"),
         target.scheduled_document("a.md", ""),
     ):
         pass

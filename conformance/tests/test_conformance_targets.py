@@ -276,6 +276,24 @@ def test_ingestion_runs_the_command_with_the_targets_settings(target, tmp_path, 
     assert settings[2:] == [str(tmp_path / "login.json"), "1"]
 
 
+def test_another_sync_of_the_index_is_waited_for(target, tmp_path, monkeypatch):
+    body = (
+        "first = not os.path.exists(os.environ['MARK'])\n"
+        "open(os.environ['MARK'], 'a').write('.')\n"
+        "json.dump({'chunks': 1}, open(sys.argv[-1], 'w'))\n"
+        "sys.exit(3 if first else 0)"
+    )
+    ingest_program(tmp_path, monkeypatch, body)
+    monkeypatch.setattr(services, "_AGAIN_SECONDS", 0)
+    mark = tmp_path / "mark"
+    assert target.ingest(tmp_path, "acme", MARK=str(mark)) == {"chunks": 1}
+    assert mark.read_text() == ".."
+    monkeypatch.setattr(services, "HELD_SECONDS", 0)
+    mark.unlink()
+    with pytest.raises(ProbeError, match="exited with 3"):
+        target.ingest(tmp_path, "acme", MARK=str(mark))
+
+
 def test_a_failed_ingestion_is_told_with_its_last_lines(target, tmp_path, monkeypatch):
     ingest_program(tmp_path, monkeypatch, "sys.exit('the store is down')")
     with pytest.raises(ProbeError, match="exited with 1: the store is down"):

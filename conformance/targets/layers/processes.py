@@ -15,6 +15,7 @@ from conformance.targets.layers.relay import IMAGE, relayed
 
 READY_SECONDS, STOP_SECONDS, KILL_SECONDS = 300.0, 120.0, 60.0
 MESH_SECONDS = 2.0  # the proxies learn of new pods, and of gone ones, a moment later
+POLICY_SECONDS = 6.0  # and the network's policy agent of a pod that stands in, later still
 # The first process of a container is deaf to SIGKILL from within; the kernel sends it one when its
 # limit of processor time is over, which it is after the second of its start.
 _KILL = "import resource; resource.prlimit(1, resource.RLIMIT_CPU, (1, 1))"
@@ -122,7 +123,7 @@ class ClusterProcesses:
         """Inside the block an ASGI `application` of this process answers for the program."""
         at = place(name)
         with relayed(self.cluster, at, application, self.image, instead=True):
-            time.sleep(MESH_SECONDS)
+            time.sleep(POLICY_SECONDS)
             yield
         self.wait_ready(name)
 
@@ -139,7 +140,7 @@ class ClusterProcesses:
     def stand_in(self, name: str, application: Any) -> Iterator[str]:
         """The URL inside the block of an ASGI `application` that the program's callers reach."""
         with relayed(self.cluster, place(name), application, self.image, instead=False) as url:
-            time.sleep(MESH_SECONDS)
+            time.sleep(POLICY_SECONDS)
             yield url
 
 

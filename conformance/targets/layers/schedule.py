@@ -1,16 +1,16 @@
 """The schedule by which a cluster keeps an index in step with its source, and that source."""
 
-import json
-import re
 from collections.abc import Iterator
 
 from conformance.gate import ProbeError
 from conformance.targets.base import Schedule
 from conformance.targets.kube.client import Cluster
+from conformance.targets.kube.errors import Object
 from conformance.targets.layers import workloads
 from conformance.targets.layers.places import place
 
 TENANT = "conformance-scheduled"
+_BUCKET = "SOURCE_BUCKET"
 _DAY_MINUTES = 24 * 60
 
 
@@ -19,16 +19,31 @@ def declared(cluster: Cluster) -> Schedule:
     at = place("ingestion")
     for item in workloads.scheduled(cluster, at):
         template = item["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-        if source := _source(json.dumps(template)):
+        if source := _source(cluster, at.namespace, template):
             if item["spec"].get("suspend"):
                 raise ProbeError(f"CronJob {item['metadata']['name']} is suspended")
             return Schedule(TENANT, source, longest_gap(item["spec"]["schedule"]) * 60)
-    raise ProbeError(f"{at.namespace}: no CronJob ingests s3://…/{TENANT}")
+    raise ProbeError(f"{at.namespace}: no CronJob syncs tenant {TENANT}")
 
 
-def _source(text: str) -> str:
-    found = re.search(rf"s3://[^\s\"'\\]*\b{TENANT}\b", text)
-    return found.group() if found else ""
+def _source(cluster: Cluster, namespace: str, template: Object) -> str:
+    """The folder of the suite's tenant in the source, or '' where nobody syncs it."""
+    found = [v["value"] for c in template["containers"] for v in c.get("env") or [] if _is(v)]
+    listed = TENANT in _listed(cluster, namespace, template)
+    return f"{found[0].rstrip('/')}/{TENANT}" if found and listed else ""
+
+
+def _is(variable: Object) -> bool:
+    return bool(variable["name"] == _BUCKET and variable.get("value", "").startswith("s3://"))
+
+
+def _listed(cluster: Cluster, namespace: str, template: Object) -> list[str]:
+    """The lines of every ConfigMap that is mounted: one of them lists the tenants."""
+    volumes = template.get("volumes") or []
+    names = [v["configMap"]["name"] for v in volumes if "configMap" in v]
+    maps = [cluster.find("v1", "ConfigMap", name, namespace) or {} for name in names]
+    texts = [text for found in maps for text in (found.get("data") or {}).values()]
+    return [line.strip() for text in texts for line in text.splitlines()]
 
 
 def longest_gap(expression: str) -> int:
