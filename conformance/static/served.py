@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from conformance.cluster.node import ours
 from conformance.cluster.node.config import load
 from conformance.static.environment import Environment
 from conformance.static.finding import Finding, name_of
@@ -16,10 +17,11 @@ def lab_served(environment: Environment) -> Iterator[Finding]:
     if environment.name != _LAB:
         return
     images = {entry["image"] for entry in load("images.yaml")}
+    images |= {ours.reference(target) for target in ours.targets()}
     for pod in pods(environment):
         for container in pod.containers():
             if container.get("image") not in images:
-                message = f"{container.get('image')} is not in images.yaml"
+                message = f"{container.get('image')} is neither in images.yaml nor ours"
                 yield Finding("lab-served", pod.where, message)
     listed = load("artifacts.yaml")
     made = {f"{e['name']}:{e['version']}" for e in [*listed["charts"], *listed["bundles"]]}
