@@ -142,6 +142,8 @@ def test_bringing_up_goes_through_every_step(lab, plane, monkeypatch):
         (provider.tree, "prepare", True),
         (provider.images, "pack_all", []),
         (provider.ours, "pack_all", []),
+        (provider.models, "store", Path("/models")),
+        (provider.models, "lay", None),
         (provider.artifacts, "make_all", []),
         (provider.flux, "install", None),
         (provider.flux, "publish", "main@sha1:a"),

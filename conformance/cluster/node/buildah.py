@@ -19,7 +19,7 @@ _CONTAINED = (
     *("setpriv", "--pdeathsig", "KILL"),
     *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
 )
-_MOST_LAYERS = 200  # then the storage begins anew: what is worth keeping is cached as images
+_MOST_LAYERS = 100  # then the storage begins anew: what is worth keeping is cached as images
 _SECONDS = 1800.0
 
 

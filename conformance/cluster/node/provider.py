@@ -14,6 +14,7 @@ from conformance.cluster.node import (
     debian,
     flux,
     images,
+    models,
     ours,
     programs,
     tree,
@@ -95,6 +96,8 @@ class NodeCluster:
             programs.build(wanted, self.steps.note)
         with step("this project's images", 240):
             ours.pack_all(self.steps.note)
+        with step("models", 60):
+            models.store(self.steps.note)
 
     def _boot(self) -> None:
         """The node with its registry, up to a control plane that answers."""
@@ -103,6 +106,7 @@ class NodeCluster:
         with step("node's file tree", 10):
             tree.tools(self.state)
             changed = tree.prepare(self.state)
+            models.lay(self.state, self.steps.note)
         with step("images, charts and manifests", 60):
             note = self.steps.note
             made = [*images.pack_all(note), *ours.pack_all(note), *artifacts.make_all(note)]

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from rag_embedding import __main__ as main_module
+from rag_embedding import prepare
 from rag_embedding.app import create_app
 from rag_embedding.settings import Settings
 
@@ -80,3 +81,13 @@ async def test_it_is_not_ready_before_it_runs(slow):
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://e") as client:
         assert (await client.get("/readyz")).status_code == 503
+
+
+def test_a_cache_is_prepared_and_then_only_read(tmp_path, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(prepare, "open_backend", lambda settings: seen.append(settings.model))
+    assert prepare.main() == 0
+    assert seen == ["all-minilm-l6-v2"]
+    monkeypatch.setenv("EMBEDDING_PRECISION", "int4")
+    assert prepare.main() == 2
+    assert "EMBEDDING_PRECISION" in capsys.readouterr().err
