@@ -18,15 +18,20 @@ Judge = Callable[[Mapping[str, Any]], str]
 
 @contextmanager
 def retrievals(
-    context: Context, *, per_second: float, clients: int, judge: Judge | None = None
+    context: Context,
+    *,
+    per_second: float,
+    clients: int,
+    judge: Judge | None = None,
+    tenant: str = TENANT,
 ) -> Iterator[Load]:
     """Inside the block questions that no cache has seen are asked of /v1/retrieve.
 
     A question that the guard flags has been served. `judge` says what is wrong with an answer.
     """
-    allowed = context.target.rate_limit(TENANT).requests_per_minute
+    allowed = context.target.rate_limit(tenant).requests_per_minute
     if per_second * 60 > allowed:
-        raise ProbeError(f"tenant {TENANT} may ask {allowed:g} a minute: too few for this load")
+        raise ProbeError(f"tenant {tenant} may ask {allowed:g} a minute: too few for this load")
     questions = [query.text for query in prepared(context).full.corpus.answerable]
 
     def call(number: int) -> str:
@@ -34,7 +39,7 @@ def retrievals(
         return served(client.post("/v1/retrieve", json={"query": text, "top_n": 5}), judge)
 
     with (
-        context.target.gateway(TENANT, timeout=TIMEOUT_SECONDS) as client,
+        context.target.gateway(tenant, timeout=TIMEOUT_SECONDS) as client,
         Load(call, per_second, clients) as load,
     ):
         yield load

@@ -14,7 +14,7 @@ from rag_retrieval.answering import Answering
 from rag_retrieval.audit import Sink, open_sink
 from rag_retrieval.cache import EmbeddingCache, open_cache
 from rag_retrieval.deadline import Deadline
-from rag_retrieval.embedding_client import EmbeddingClient
+from rag_retrieval.embedding_client import EmbeddingClient, EmbeddingClients
 from rag_retrieval.evidence import relevance
 from rag_retrieval.guard import PassageGuard
 from rag_retrieval.inference import InferenceQueue
@@ -39,7 +39,7 @@ class Parts:
     budget: RetryBudget
     store: VectorStore
     cache: EmbeddingCache
-    embedder: EmbeddingClient
+    embedder: EmbeddingClients
     guard: PassageGuard
     reranker: Reranker
     llm: LLMClient
@@ -119,7 +119,12 @@ def open_parts(settings: Settings, store: VectorStore) -> Parts:
             settings.cache_timeout_seconds,
             metrics,
         ),
-        embedder=EmbeddingClient(Peer("embedder", settings.embedding_url, budget)),
+        embedder=EmbeddingClients(
+            [
+                EmbeddingClient(Peer("embedder", url.strip(), budget))
+                for url in settings.embedding_url.split(",")
+            ]
+        ),
         guard=PassageGuard(Peer("guard", settings.guard_url, budget), metrics.guard_dropped),
         reranker=_reranker(settings, metrics, budget),
         llm=LLMClient(_llm(settings)),

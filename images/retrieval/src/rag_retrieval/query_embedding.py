@@ -86,7 +86,12 @@ class QueryEmbedding:
     async def _embed(self, query: str, generation: Generation, deadline: Deadline) -> Embedded:
         model = generation.model
         answer = await self._embedder.embed(
-            [query], model=model.name, late=self._late, input_type="query", deadline=deadline
+            [query],
+            model=model.name,
+            late=self._late,
+            input_type="query",
+            deadline=deadline,
+            digest=model.digest,
         )
         if answer.model_digest != model.digest:
             detail = f"serves {answer.model_digest[:12]}, the index needs {model.digest[:12]}"

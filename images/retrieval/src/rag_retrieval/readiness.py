@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable
 
 from rag_retrieval.audit import Sink
-from rag_retrieval.embedding_client import EmbeddingClient
+from rag_retrieval.embedding_client import EmbeddingClients
 from rag_retrieval.errors import RetrievalError
 from rag_retrieval.guard import PassageGuard
 from rag_store.base import StoreError, VectorStore
@@ -24,7 +24,7 @@ async def _reason(name: str, check: Awaitable[None]) -> str | None:
 
 
 async def not_ready(
-    store: VectorStore, embedder: EmbeddingClient, guard: PassageGuard, sink: Sink
+    store: VectorStore, embedder: EmbeddingClients, guard: PassageGuard, sink: Sink
 ) -> str | None:
     """What cannot be reached or does not work, or None."""
     reasons = await asyncio.gather(

@@ -96,5 +96,6 @@ class Embedder(Protocol):
         late: bool = False,
         input_type: Literal["query", "document"] = "document",
         deadline: Deadline,
+        digest: str | None = None,
     ) -> Embeddings:
-        """Vectors of `texts`; raises `UpstreamError` or `DeadlineExceededError`."""
+        """Vectors, of the model of `digest` if one serves it; `UpstreamError`, `DeadlineExceededError`."""
