@@ -1,7 +1,6 @@
 """How to reach what is judged."""
 
 from pathlib import Path
-from typing import cast
 
 from conformance.targets import describe
 from conformance.targets.base import Target
@@ -12,7 +11,7 @@ def load(file: Path) -> Target:
     if describe.read(file).kubeconfig:
         from conformance.targets.cluster import ClusterTarget
 
-        return cast(Target, ClusterTarget.load(file))
+        return ClusterTarget.load(file)
     from conformance.targets.local import LocalTarget
 
     return LocalTarget.load(file)

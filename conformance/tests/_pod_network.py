@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import threading
+import time
 
+import uvicorn
 from kubernetes import client
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
@@ -50,8 +53,8 @@ class NetworkCluster(MemoryCluster):
 
 
 @contextlib.contextmanager
-def pod_network(*items):
-    """A `NetworkCluster` whose port-forwards work inside the block."""
+def pod_network(*items, certificate=None):
+    """A `NetworkCluster` whose port-forwards work inside the block, over TLS with a certificate's file."""
     cluster = None
 
     async def forward(socket):
@@ -80,10 +83,28 @@ def pod_network(*items):
             await socket.close()
 
     path = "/api/v1/namespaces/{namespace}/pods/{pod}/portforward"
-    url = free_url()
-    cluster = NetworkCluster(url, *items)
-    with serving(Starlette(routes=[WebSocketRoute(path, forward)]), url):
-        yield cluster
+    url, application = free_url(), Starlette(routes=[WebSocketRoute(path, forward)])
+    cluster = NetworkCluster(url.replace("http", "https" if certificate else "http"), *items)
+    if not certificate:
+        with serving(application, url):
+            yield cluster
+        return
+    cluster.configuration.verify_ssl = False
+    config = uvicorn.Config(
+        application, log_config=None, lifespan="off", ssl_certfile=certificate, port=_port(url)
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield cluster
+    server.should_exit = True
+    thread.join(10)
+
+
+def _port(url):
+    return int(url.rpartition(":")[2])
 
 
 async def _out(socket, writer):

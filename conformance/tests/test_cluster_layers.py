@@ -1,5 +1,6 @@
 """Doors into pods, the vault's secrets in memory, and the metrics of several replicas."""
 
+import datetime
 import json
 import os
 import socket
@@ -10,6 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
@@ -83,6 +88,50 @@ def test_much_goes_both_ways_at_once(cluster, listening):
     body = os.urandom(3 << 20).hex().encode()
     with forward(cluster, "retrieval") as door, ThreadPoolExecutor(4) as pool:
         assert set(pool.map(lambda _: get(door, body) == body.decode(), range(4))) == {True}
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .sign(key, hashes.SHA256())
+    )
+    encoding = serialization.Encoding.PEM
+    private = key.private_bytes(
+        encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (tmp_path / "server.pem").write_bytes(private + made.public_bytes(encoding))
+    return str(tmp_path / "server.pem")
+
+
+def test_over_tls_a_greeting_is_seen_at_once_and_much_is_carried(certificate, listening):
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def greet():
+        while True:
+            connection, _ = listener.accept()
+            connection.sendall(b"hello")
+
+    threading.Thread(target=greet, daemon=True).start()
+    with pod_network(certificate=certificate) as cluster:
+        cluster.listen(RETRIEVAL, "pod", listener.getsockname()[1])
+        with forward(cluster, "retrieval") as door:
+            for _ in range(10):
+                with socket.create_connection(("127.0.0.1", door.port), 10) as client:
+                    assert client.recv(10) == b"hello"
+        cluster.listen(RETRIEVAL, "pod", listening(says("")))
+        body = os.urandom(1 << 20).hex().encode()
+        with forward(cluster, "retrieval") as door:
+            assert get(door, body) == body.decode()
 
 
 def test_a_new_connection_finds_the_pod_that_came_instead(cluster, listening):

@@ -50,6 +50,8 @@ class Tunnel:
 
     def _carry(self, local: socket.socket) -> None:
         remote, waiting = self._socket.sock, b""
+        if _decrypted(remote) and not self._received(local):
+            return
         while True:
             readers = [remote, local] if len(waiting) < _BUFFER else [remote]
             readable, writable, _ = select.select(readers, [remote] if waiting else [], [])
@@ -73,9 +75,13 @@ class Tunnel:
                 raise ApiError(f"port-forward to {self.where}", 0, frame.data[1:].decode())
             if opcode == ABNF.OPCODE_BINARY:
                 local.sendall(frame.data[1:])
-            remote = self._socket.sock
-            if not (isinstance(remote, ssl.SSLSocket) and remote.pending()):
+            if not _decrypted(self._socket.sock):
                 return True
+
+
+def _decrypted(remote: socket.socket) -> bool:
+    """Whether there is something to read that `select` does not tell of."""
+    return isinstance(remote, ssl.SSLSocket) and remote.pending() > 0
 
 
 def _send_all(remote: socket.socket, data: bytes) -> None:
