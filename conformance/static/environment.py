@@ -81,9 +81,11 @@ def elsewhere(where: str, environment: Environment, name: Callable[[Object], str
 
 
 def is_ours(item: Object) -> bool:
-    """Whether this is a Flux Kustomization over this repository."""
-    source = (item.get("spec") or {}).get("sourceRef") or {}
-    return identity(item)[:2] == (FLUX, "Kustomization") and source.get("name") == SOURCE
+    """Whether this is a Flux Kustomization over this repository, and not over the cluster's folder itself."""
+    spec = item.get("spec") or {}
+    named = (spec.get("sourceRef") or {}).get("name") == SOURCE
+    itself = str(spec.get("path", "")).startswith("./clusters/")
+    return identity(item)[:2] == (FLUX, "Kustomization") and named and not itself
 
 
 @cache

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 from conformance.static import edges
-from conformance.static.environment import Environment
-from conformance.static.finding import Finding, Object, identity
+from conformance.static.environment import Environment, elsewhere
+from conformance.static.finding import Finding, Object, identity, name_of
 from conformance.static.matrix import ANY, LAYER, Edge, Matrix, read
 
 # The promises themselves, not the file: an edited matrix cannot make them green.
 ONLY = {
-    # and the vault, which rotates the logins there
-    "rag-vectordb": {"rag-retrieval", "rag-ingestion", "vault"},
+    # and the vault, which rotates the logins there, and the operator that runs it
+    "rag-vectordb": {"rag-retrieval", "rag-ingestion", "vault", "cnpg-system"},
     "rag-llm": {"rag-retrieval"},
     "rag-retrieval": {"rag-gateway"},
 }
@@ -21,7 +21,7 @@ _ACCOUNTS = "service-accounts.txt"
 
 def seed_denials(environment: Environment) -> Iterator[Finding]:
     """A flow into a protected layer from another one that the seed does not name."""
-    matrix = read()
+    matrix = read(variables=environment.variables)
     for edge in sorted(matrix.flows | set(edges.ingress(environment))):
         callers = ONLY.get(edge.to_namespace)
         exception = (edge.from_namespace, edge.port) in matrix.reaching
@@ -32,7 +32,7 @@ def seed_denials(environment: Environment) -> Iterator[Finding]:
 
 def network_matrix(environment: Environment) -> Iterator[Finding]:
     """An edge that the policies allow and the matrix does not, or the other way round."""
-    matrix = read()
+    matrix = read(variables=environment.variables)
     layers = sorted({e["metadata"]["namespace"] for e in _denying(environment)})
     metrics = {
         Edge(name, _METRICS, layer, ANY, port) for layer in layers for name, port in matrix.reaching
@@ -45,7 +45,7 @@ def network_matrix(environment: Environment) -> Iterator[Finding]:
     let_out = set(edges.egress(environment))
     named = {e for e in let_out if not _is_exception(e, matrix)}
     ours = {e for e in matrix.flows if e.from_namespace.startswith(LAYER)}
-    yield from _compare("let out", ours, named)
+    yield from _compare("let out", ours | matrix.leaving, named)
     for layer in layers:
         used = {(e.to_namespace, e.port) for e in let_out if e.from_namespace == layer}
         for name, port in sorted(matrix.reached - used):
@@ -54,7 +54,7 @@ def network_matrix(environment: Environment) -> Iterator[Finding]:
 
 def mesh_matrix(environment: Environment) -> Iterator[Finding]:
     """A caller that the mesh authorises and the matrix does not, or the other way round."""
-    matrix = read()
+    matrix = read(variables=environment.variables)
     wanted = matrix.flows | {
         Edge(e.from_namespace, ANY, e.to_namespace, e.to_account, e.port) for e in matrix.outside
     }
@@ -63,7 +63,8 @@ def mesh_matrix(environment: Environment) -> Iterator[Finding]:
 
 def vault_accounts(environment: Environment) -> Iterator[Finding]:
     """A layer's account of the matrix without a vault role, or a role that no account can take."""
-    wanted = {" ".join(account) for account in read().layer_accounts}
+    matrix = read(variables=environment.variables)
+    wanted = {" ".join(account) for account in matrix.layer_accounts}
     there = {" ".join(identity(item)[2:]) for item in environment.of("ServiceAccount")}
     lists = [
         {" ".join(line.split()[:2]) for text in _account_lists(item) for line in text.splitlines()}
@@ -74,8 +75,10 @@ def vault_accounts(environment: Environment) -> Iterator[Finding]:
         yield Finding("vault-accounts", "vault", f"no ConfigMap with {_ACCOUNTS}")
     for name in sorted({name for listed in lists for name in wanted - listed}):
         yield Finding("vault-accounts", name, f"is in the matrix and not in {_ACCOUNTS}")
-    for name in sorted(set().union(*lists) - there - wanted):
-        yield Finding("vault-accounts", name, "has a role and is no service account")
+    for name in sorted(set().union(*lists) - there - {" ".join(known) for known in matrix.known}):
+        account = f"ServiceAccount {name.replace(' ', '/')}"
+        if not elsewhere(account, environment, name_of):
+            yield Finding("vault-accounts", name, "has a role and is no service account")
 
 
 def _account_lists(item: Object) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The allowed matrix, `platform/network-policies/matrix.yaml`: one edge a flow."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,20 +33,19 @@ class Edge:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Flows between accounts, flows from outside, and what every layer needs of the platform."""
+    """Flows between accounts, to and from outside, and what every layer needs of the platform."""
 
     flows: frozenset[Edge]
     outside: frozenset[Edge]
     reached: frozenset[tuple[str, int]]
     reaching: frozenset[tuple[str, int]]
+    leaving: frozenset[Edge] = frozenset()
+    known: frozenset[tuple[str, str]] = frozenset()  # accounts of any cluster's choices
 
     @property
     def accounts(self) -> set[tuple[str, str]]:
         """Namespace and name of every service account that calls or is called."""
-        ends = [
-            ((e.from_namespace, e.from_account), (e.to_namespace, e.to_account)) for e in self.flows
-        ]
-        return {end for pair in ends for end in pair}
+        return _accounts(self.flows)
 
     @property
     def layer_accounts(self) -> set[tuple[str, str]]:
@@ -53,11 +53,32 @@ class Matrix:
         return {account for account in self.accounts if account[0].startswith(LAYER)}
 
 
-def read(path: Path = FILE) -> Matrix:
-    """The matrix; raises `SuiteError` when the file does not have its form."""
+def of(environment: str) -> Matrix:
+    """The matrix under the vars of `clusters/<environment>`; raises `SuiteError`."""
+    file = ROOT / "clusters" / environment / "vars.yaml"
+    data = yaml.safe_load(file.read_text(encoding="utf-8"))["data"] if file.exists() else {}
+    overlay = "lab" if environment == "lab" else "cloud"
+    return read(variables={**data, "overlay": overlay})
+
+
+def _accounts(edges: Iterable[Edge]) -> set[tuple[str, str]]:
+    ends = [((e.from_namespace, e.from_account), (e.to_namespace, e.to_account)) for e in edges]
+    return {end for pair in ends for end in pair}
+
+
+def read(path: Path = FILE, variables: Mapping[str, str] | None = None) -> Matrix:
+    """The matrix of a cluster with these vars; raises `SuiteError` when the file does not have its form."""
+    vars_ = {"overlay": "lab", **(variables or {})}
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        flows = {edge for entry in data["flows"] for edge in _edges(entry)}
+        every = {edge for entry in data["flows"] for edge in _edges(entry)}
+        flows = {edge for entry in data["flows"] if _holds(entry, vars_) for edge in _edges(entry)}
+        leaving = {
+            edge
+            for entry in data.get("leaving") or []
+            if _holds(entry, vars_)
+            for edge in _edges({**entry, "to": f"{OUTSIDE}/{ANY}"})
+        }
         outside = {edge for entry in data["outside"] for edge in _edges({**entry, "from": OUTSIDE})}
         reached = {(e["to"], p) for e in data["exceptions"] if "to" in e for p in e["ports"]}
         reaching = {(e["from"], p) for e in data["exceptions"] if "from" in e for p in e["ports"]}
@@ -65,7 +86,26 @@ def read(path: Path = FILE) -> Matrix:
         raise SuiteError(
             f"{path}: not a matrix of flows, exceptions and outside: {error!r}"
         ) from error
-    return Matrix(frozenset(flows), frozenset(outside), frozenset(reached), frozenset(reaching))
+    return Matrix(
+        frozenset(flows),
+        frozenset(outside),
+        frozenset(reached),
+        frozenset(reaching),
+        frozenset(leaving),
+        frozenset(_accounts(every)),
+    )
+
+
+def _holds(entry: Mapping[str, Any], variables: Mapping[str, str]) -> bool:
+    """Whether the vars are what the entry's `when` says, and not what its `unless` says."""
+    when, unless = entry.get("when") or {}, entry.get("unless") or {}
+    return all(_is(variables, *one) for one in when.items()) and not any(
+        _is(variables, *one) for one in unless.items()
+    )
+
+
+def _is(variables: Mapping[str, str], name: str, value: str | list[str]) -> bool:
+    return variables.get(name) in ([value] if isinstance(value, str) else value)
 
 
 def _edges(entry: dict[str, Any]) -> list[Edge]:

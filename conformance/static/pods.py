@@ -60,6 +60,8 @@ def _pod(item: Object) -> Pod | None:
     kind, spec = item.get("kind"), item.get("spec") or {}
     if kind == "Pod":
         return Pod(item, item["metadata"].get("labels") or {}, spec)
+    if kind == "ServingRuntime":
+        return Pod(item, spec.get("labels") or {}, spec)
     if kind == "InferenceService":
         return Pod(item, item["metadata"].get("labels") or {}, spec.get("predictor") or {})
     if kind == "CronJob":

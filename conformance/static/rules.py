@@ -7,6 +7,7 @@ import yaml
 
 from conformance.static import (
     charts,
+    cluster_vars,
     credentials,
     flows,
     mesh,
@@ -26,6 +27,7 @@ WAIVERS = Path(__file__).with_name("waivers.yaml")
 _LAB, _LAB_ONLY = "lab", "lab-served"
 _MODULES = (
     structure,
+    cluster_vars,
     references,
     workloads,
     credentials,

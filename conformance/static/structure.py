@@ -1,12 +1,11 @@
 """Rules for the whole: everything renders, nothing is there twice, nothing points at what is not there."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
-from conformance.static.environment import ROOT, Environment, is_ours
+from conformance.static.cluster_vars import alternatives
+from conformance.static.environment import Environment, is_ours
 from conformance.static.finding import CLUSTER_SCOPED, Finding, identity, name_of
 from conformance.static.substitution import undefined
 
@@ -44,20 +43,13 @@ def orphan(environment: Environment) -> Iterator[Finding]:
                     yield Finding("orphan", where, "no Flux Kustomization has this path")
 
 
-@cache
-def alternatives() -> set[str]:
-    """The folders that are a choice of the cluster's vars."""
-    schema = json.loads((ROOT / "clusters" / "vars.schema.json").read_text(encoding="utf-8"))
-    parts = schema["properties"].values()
-    return {name for part in parts if part.get("folder") for name in part["enum"]}
-
-
 def _roots(folder: Path) -> list[Path]:
     if (folder / "kustomization.yaml").exists():
         return [folder]
     found = [p.parent for p in folder.glob("*/kustomization.yaml")]
     # Beside alternatives lies what they share.
-    return [] if {p.name for p in found} & alternatives() else found
+    folders = {name for choice in alternatives().values() for name in choice}
+    return [] if {p.name for p in found} & folders else found
 
 
 def depends_on(environment: Environment) -> Iterator[Finding]:

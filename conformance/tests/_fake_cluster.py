@@ -89,6 +89,8 @@ class FakeEvidence:
 class FakeTarget:
     """A target that is a cluster only."""
 
+    environment = "lab"
+
     def __init__(self, cluster):
         self.cluster = cluster
 

@@ -185,14 +185,14 @@ def test_an_edited_matrix_does_not_make_a_denial_of_the_seed_green(monkeypatch):
     edited = matrix.Matrix(
         DECLARED.flows | {edge}, DECLARED.outside, DECLARED.reached, DECLARED.reaching
     )
-    monkeypatch.setattr(matrix, "read", lambda: edited)
+    monkeypatch.setattr(matrix, "read", lambda **_: edited)
     observation, _ = measured(Network())  # the network follows the edited matrix as well
     assert values(observation) == {"canary_denied": 1, "differences": 0, "seed_denials_open": 1}
 
 
 def test_a_matrix_that_cannot_be_read_is_no_verdict(monkeypatch, tmp_path):
     cluster, read = Network(), matrix.read
-    monkeypatch.setattr(matrix, "read", lambda: read(tmp_path / "absent.yaml"))
+    monkeypatch.setattr(matrix, "read", lambda **_: read(tmp_path / "absent.yaml"))
     with pytest.raises(ProbeError, match=r"absent\.yaml"):
         measured(cluster)
 

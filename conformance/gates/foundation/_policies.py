@@ -62,10 +62,10 @@ class Dialled:
         return f"{self.source} -> {self.to}:{self.port}: {told}"
 
 
-def declared() -> Matrix:
-    """The matrix of the repository; raises `ProbeError`."""
+def declared(environment: str) -> Matrix:
+    """The matrix of the repository under the environment's vars; raises `ProbeError`."""
     try:
-        return matrix.read()
+        return matrix.of(environment)
     except SuiteError as error:
         raise ProbeError(str(error)) from error
 

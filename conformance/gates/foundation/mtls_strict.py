@@ -70,7 +70,7 @@ def _plaintext(
     planted_doors = [Door(_name(pod), _to(pod)) for pod in servers]
     knocks = [Dial(door.dial.host, door.dial.port) for door in planted_doors]
     await_open(cluster, plain, knocks, _PERMIT_SECONDS, "the planted NetworkPolicies let nobody in")
-    doors = _mesh.doors(cluster, _policies.declared())
+    doors = _mesh.doors(cluster, _policies.declared(context.target.environment))
     tried = [*planted_doors, *doors.tried]
     answers = dial(cluster, plain, [door.dial for door in tried], seconds=3, attempts=3)
     rows = [{"door": d.name, **asdict(a)} for d, a in zip(tried, answers, strict=True)]

@@ -40,7 +40,7 @@ Pods = Mapping[Who, Object]
 
 def measure(context: Context) -> Observation:
     """Plant a pod for every party; see a new denial work; then dial every pair on every port."""
-    cluster, matrix = context.target.cluster, policies.declared()
+    cluster, matrix = context.target.cluster, policies.declared(context.target.environment)
     own = unique(cluster, "matrix")
     image = context.parameter("probe_image")
     parties = policies.parties(matrix, own)

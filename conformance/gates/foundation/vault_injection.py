@@ -48,7 +48,7 @@ def measure(context: Context) -> Observation:
         try:
             values = [secrets.token_urlsafe(24) for _ in range(2)]
             vault.write(_PATH, values[0])
-            own, accepted, tried = _identities(vault)
+            own, accepted, tried = _identities(vault, context.target.environment)
             context.evidence.write("identities.json", {"tried": tried, "accepted": accepted})
             refused = [".".join(account) for account, granted in own.items() if not granted]
             injected = Injected(False, math.inf)
@@ -67,9 +67,9 @@ def measure(context: Context) -> Observation:
     )
 
 
-def _identities(vault: Vault) -> tuple[dict[Account, str], list[str], int]:
+def _identities(vault: Vault, environment: str) -> tuple[dict[Account, str], list[str], int]:
     """Each account's own client token ('' if refused), what was wrongly accepted, and tries."""
-    accounts = sorted(declared().layer_accounts)
+    accounts = sorted(declared(environment).layer_accounts)
     jwts = {account: vault.jwt(account) for account in accounts}
     pairs = [(who, whose) for who in accounts for whose in accounts]
     tokens = vault.logins([(jwts[who], role_of(whose)) for who, whose in pairs])

@@ -76,3 +76,26 @@ def test_how_a_network_policy_is_read(lab, rule, caller, port):
 def test_a_selector_of_other_labels_counts_as_every_pod():
     assert edges._account({"matchLabels": {"tier": "x"}}) == ANY
     assert edges._account({"matchExpressions": [{"key": "x", "operator": "Exists"}]}) == ANY
+
+
+def test_an_entry_holds_under_the_vars_that_it_names(tmp_path):
+    path = tmp_path / "matrix.yaml"
+    path.write_text(
+        "flows:\n"
+        "  - {from: a/x, to: b/y, ports: [1], why: w, when: {store: one}}\n"
+        "  - {from: a/x, to: b/y, ports: [2], why: w, when: {store: [one, two]}}\n"
+        "  - {from: a/x, to: b/z, ports: [3], why: w, unless: {store: one}}\n"
+        "leaving:\n"
+        "  - {from: a/x, ports: [443], why: w, when: {store: one}}\n"
+        "exceptions: []\noutside: []\n"
+    )
+    under = {name: matrix.read(path, {"store": name}) for name in ("one", "two", "none")}
+    assert {name: {e.port for e in m.flows} for name, m in under.items()} == {
+        "one": {1, 2},
+        "two": {2, 3},
+        "none": {3},
+    }
+    assert {str(e) for e in under["one"].leaving} == {"a/x -> outside/*:443"}
+    assert not under["two"].leaving
+    assert ("b", "z") in under["one"].known
+    assert ("b", "z") not in under["one"].accounts
