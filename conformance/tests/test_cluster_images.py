@@ -1,14 +1,16 @@
 """This project's own images: what they are made of, how they are built, and how pods learn of a new one."""
 
+import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from conformance.cluster.base import ClusterError
-from conformance.cluster.node import buildah, checkout, indexes, layout, oci, ours
+from conformance.cluster.node import buildah, checkout, indexes, layout, oci, ours, sbom
 from conformance.cluster.node.config import ROOT
 from conformance.cluster.node.registry import Registry
 from conformance.tests._cluster import Commands
@@ -203,6 +205,73 @@ def test_uvs_indexes_are_those_of_its_file(builder, tmp_path, monkeypatch):
     assert "UV_EXTRA_INDEX_URL='x://a x://b'" in said
     assert "UV_DEFAULT_INDEX=x://c" in said
     assert "UV_INDEX=x://d" in said
+
+
+def packed(path, files):
+    with tarfile.open(path, "w") as tar:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text)
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    return oci.on_disk(path, oci.IMAGE_LAYER)
+
+
+METADATA = "Metadata-Version: 2.1\nName: Some_Thing\nVersion: 2.0\nLicense: MIT\n"
+STATUS = "Package: {}\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1+b{}\n\n"
+
+
+@pytest.fixture
+def filled(tmp_path):
+    """An image with a Debian package of its base, one on top, and a Python package."""
+    lower = packed(tmp_path / "0.tar", {"./var/lib/dpkg/status": STATUS.format("libc6", 1)})
+    both = STATUS.format("libc6", 1) + STATUS.format("libgomp1", 2)
+    site = "app/lib/python3.11/site-packages/some_thing-2.0.dist-info/METADATA"
+    upper = packed(tmp_path / "1.tar", {"var/lib/dpkg/status": both, site: METADATA})
+    config = oci.in_memory(b"{}", oci.IMAGE_CONFIG)
+    return oci.Artifact("ghcr.io/rag-blueprint/x:0.1.0", config, [lower, upper])
+
+
+def test_a_bill_has_debians_and_pythons_packages_and_is_the_same_again(filled, tmp_path, shared):
+    first, again = tmp_path / "first", tmp_path / "again"
+    sbom.write(filled, first)
+    sbom.write(filled, again)
+    assert first.read_bytes() == again.read_bytes()
+    bill = json.loads(first.read_text())
+    assert bill["metadata"]["component"]["purl"] == f"pkg:oci/x@{filled.digest}"
+    assert {component["purl"] for component in bill["components"]} == {
+        "pkg:deb/debian/libc6@1%2Bb1?arch=amd64&distro=debian-12",
+        "pkg:deb/debian/libgomp1@1%2Bb2?arch=amd64&distro=debian-12",
+        "pkg:pypi/some-thing@2.0",
+    }
+    (python,) = [c for c in bill["components"] if c["name"] == "some-thing"]
+    assert python["licenses"] == [{"license": {"id": "MIT"}}]
+
+
+def test_an_image_without_packages_has_no_bill(filled, tmp_path, shared):
+    bare = replace(filled, layers=filled.layers[:1])
+    with pytest.raises(ClusterError, match="0 Python and 1 Debian packages found"):
+        sbom.write(bare, tmp_path / "bill")
+
+
+@pytest.fixture
+def shared(monkeypatch, tmp_path_factory):
+    """The environment of the bills is made once: it downloads."""
+    monkeypatch.delenv("RAG_CACHE_DIR")
+
+
+def test_a_bill_refers_to_its_image_and_is_found_by_its_digest(filled, tmp_path):
+    path = tmp_path / "bill.json"
+    path.write_text("{}")
+    bill, index = sbom.attached(filled, path)
+    said = json.loads(bill.manifest)
+    assert said["subject"]["digest"] == filled.digest
+    assert said["artifactType"] == "application/vnd.cyclonedx+json"
+    assert index.reference == f"ghcr.io/rag-blueprint/x:{filled.digest.replace(':', '-')}"
+    (entry,) = json.loads(index.manifest)["manifests"]
+    assert (entry["digest"], entry["artifactType"]) == (bill.digest, said["artifactType"])
+    registry = Registry(tmp_path / "registry")
+    registry.add([filled, bill, index])
+    assert index.reference in registry.references()
 
 
 def test_an_image_goes_into_a_layout_whole(base, tmp_path):

@@ -31,4 +31,4 @@ def read(folder: Path, reference: str) -> Artifact:
         Blob(said["mediaType"], said["digest"], said["size"], folder / said["digest"][7:])
         for said in (manifest["config"], *manifest["layers"])
     ]
-    return Artifact(reference, blobs[0], blobs[1:], manifest.get("annotations", {}))
+    return Artifact(reference, blobs[0], blobs[1:])

@@ -13,6 +13,7 @@ from conformance.cluster.node.sources import File
 from rag_assets import derived
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
 IMAGE_CONFIG = "application/vnd.oci.image.config.v1+json"
 IMAGE_LAYER = "application/vnd.oci.image.layer.v1.tar"
 _SEARCH_PATH = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -42,6 +43,13 @@ class Artifact:
     config: Blob
     layers: Sequence[Blob]
     annotations: Mapping[str, str] = field(default_factory=dict)
+    artifact_type: str = ""
+    subject: "Artifact | None" = None
+
+    @property
+    def blobs(self) -> Sequence[Blob]:
+        """What a registry has to hold before the manifest."""
+        return (self.config, *self.layers)
 
     @property
     def manifest(self) -> bytes:
@@ -54,12 +62,40 @@ class Artifact:
         }
         if self.annotations:
             body["annotations"] = dict(self.annotations)
+        if self.artifact_type:
+            body["artifactType"] = self.artifact_type
+        if self.subject:
+            body["subject"] = self.subject.descriptor
         return json.dumps(body, sort_keys=True).encode()
+
+    @property
+    def descriptor(self) -> dict[str, Any]:
+        """How other manifests refer to this one."""
+        return in_memory(self.manifest, MANIFEST).descriptor
 
     @property
     def digest(self) -> str:
         """What the manifest is pulled by, whatever its tag means by then."""
-        return f"sha256:{hashlib.sha256(self.manifest).hexdigest()}"
+        return str(self.descriptor["digest"])
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A list of artifacts under a reference."""
+
+    reference: str
+    artifacts: Sequence[Artifact]
+    blobs: Sequence[Blob] = ()
+
+    @property
+    def manifest(self) -> bytes:
+        """The list, the same bytes for the same artifacts."""
+        listed = [{**a.descriptor, "artifactType": a.artifact_type} for a in self.artifacts]
+        body = {"schemaVersion": 2, "mediaType": INDEX, "manifests": listed}
+        return json.dumps(body, sort_keys=True).encode()
+
+
+Manifest = Artifact | Index
 
 
 def in_memory(content: bytes, media_type: str) -> Blob:

@@ -4,14 +4,15 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from conformance.cluster.base import ClusterError
-from conformance.cluster.node import buildah, images, layout
+from conformance.cluster.node import buildah, images, layout, sbom
 from conformance.cluster.node.config import ROOT
 from conformance.cluster.node.files import feed, under
-from conformance.cluster.node.oci import Artifact
+from conformance.cluster.node.oci import Artifact, Manifest
 from rag_assets import derived, is_derived
 
 BASE = "docker.io/library/python:3.11-slim-bookworm"
@@ -21,6 +22,8 @@ _COMMON = (
     *(_DOCKERFILE, _IMAGES / "Dockerfile.dockerignore", _IMAGES / "indexed.sh"),
     *(_LOCKS / "uv.txt", _LOCKS / "build.txt"),
 )
+_BASED = "org.opencontainers.image.base"
+_BILL = "bill.cdx.json"
 _REVISION = "1"  # of how this module builds
 
 
@@ -35,13 +38,32 @@ def reference(target: str) -> str:
     return f"ghcr.io/rag-blueprint/{target}:{project['project']['version']}"
 
 
-def pack_all(note: Callable[[str], None]) -> list[Artifact]:
-    """Every image, built where it is not cached; raises `ClusterError` with the builder's words."""
-    return [pack(target, note) for target in targets()]
+def pack_all(note: Callable[[str], None]) -> list[Manifest]:
+    """Every image with its bill of materials, built where not cached; raises `ClusterError`."""
+    made: list[Manifest] = []
+    for target in targets():
+        image = pack(target, note)
+        made += [image, *sbom.attached(image, bill(image))]
+    return made
+
+
+def bill(image: Artifact) -> Path:
+    """The image's bill of materials as a file."""
+    total = hashlib.sha256(image.digest.encode())
+    feed(
+        total,
+        ROOT,
+        [_LOCKS / "sbom.txt", Path(sbom.__file__), Path(sbom.__file__).with_name("bill.py")],
+    )
+
+    def build(folder: Path) -> None:
+        sbom.write(image, folder / _BILL)
+
+    return derived("lab-bill", total.hexdigest(), build) / _BILL
 
 
 def pack(target: str, note: Callable[[str], None]) -> Artifact:
-    """A target's image, and its bill of materials."""
+    """A target's image, built where it is not cached; raises `ClusterError` with buildah's words."""
 
     def build(folder: Path) -> None:
         note(target)
@@ -52,7 +74,10 @@ def pack(target: str, note: Callable[[str], None]) -> Artifact:
             builder.build(*words, *argument, *named, ".", cwd=ROOT, base=_base())
             builder.export(reference(target), folder / "image")
 
-    return layout.read(derived(_name(target), digest(target), build) / "image", reference(target))
+    built = derived(_name(target), digest(target), build) / "image"
+    # Its own note of the base is another one at each build.
+    annotations = {f"{_BASED}.name": BASE, f"{_BASED}.digest": _base().digest}
+    return replace(layout.read(built, reference(target)), annotations=annotations)
 
 
 def is_cached(target: str) -> bool:

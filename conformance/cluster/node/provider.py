@@ -22,7 +22,7 @@ from conformance.cluster.node import (
 )
 from conformance.cluster.node.config import DATA, State
 from conformance.cluster.node.namespace import Namespace
-from conformance.cluster.node.oci import Artifact
+from conformance.cluster.node.oci import Manifest
 from conformance.cluster.node.registry import Registry
 from conformance.cluster.node.steps import Steps
 
@@ -147,7 +147,7 @@ class NodeCluster:
             self.steps.note(workload)
             kubectl(state, *system, workload, timeout=130)
 
-    def _serve(self, made: Sequence[Artifact]) -> None:
+    def _serve(self, made: Sequence[Manifest]) -> None:
         """Let the registry have these images, and the node pull those anew that have changed."""
         registry = Registry(self.state.registry)
         moved = registry.add(made)

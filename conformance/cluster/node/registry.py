@@ -12,7 +12,7 @@ import httpx
 from conformance.cluster.base import ClusterError
 from conformance.cluster.node.config import network
 from conformance.cluster.node.files import place
-from conformance.cluster.node.oci import MANIFEST, Artifact, Blob
+from conformance.cluster.node.oci import Blob, Manifest
 from rag_common.files import write_atomic
 
 _ANSWER_SECONDS = 30.0
@@ -24,13 +24,13 @@ class Registry:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def add(self, artifacts: Iterable[Artifact]) -> list[str]:
+    def add(self, artifacts: Iterable[Manifest]) -> list[str]:
         """Put the artifacts into the layout; returns the references that now mean something else."""
         index, moved = self._index(), []
         for artifact in artifacts:
             if index.get(artifact.reference, "") not in {"", artifact.manifest.decode()}:
                 moved.append(artifact.reference)
-            for blob in (artifact.config, *artifact.layers):
+            for blob in artifact.blobs:
                 self._store(blob)
             index[artifact.reference] = artifact.manifest.decode()
         write_atomic(self._manifests, json.dumps(index, indent=1).encode())
@@ -57,7 +57,7 @@ class Registry:
                 answer = client.put(
                     f"/v2/{name}/manifests/{tag}",
                     content=index[reference].encode(),
-                    headers={"Content-Type": MANIFEST},
+                    headers={"Content-Type": json.loads(index[reference])["mediaType"]},
                 )
                 if answer.is_error:
                     raise ClusterError(f"registry: {reference} refused: {answer.text[:200]}")
