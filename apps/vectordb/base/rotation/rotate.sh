@@ -28,12 +28,15 @@ configure() {
 }
 with_first() { first | configure password=-; }
 # Known already: only the vault knows its password now. A store or a vault made anew has the first one again.
-if vault read database/config/vectordb > /dev/null 2>&1 && configure; then :; else again with_first; fi
+known=yes
+vault read database/config/vectordb > /dev/null 2>&1 && configure || { known=no; again with_first; }
 vault write -f database/rotate-root/vectordb
 
 while read -r role username; do
   again vault write "database/static-roles/$role" db_name=vectordb username="$username" \
     rotation_period="$ROTATION_PERIOD"
+  # Such a store does not know the password that the vault has for a role from before.
+  [ "$known" = yes ] || again vault write -f "database/rotate-role/$role"
 done <<ROLES
 rag-reader rag_reader
 rag-writer rag_writer

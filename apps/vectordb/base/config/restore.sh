@@ -1,0 +1,30 @@
+#!/bin/sh
+# Restores fetched dumps into an empty server of this pod's own, then serves it for a while.
+set -eu
+: "${BACKUP:=/backup}" "${KEEP_SECONDS:=0}" "${RUN:=/run/postgresql}"
+until [ -e "$BACKUP/complete" ]; do sleep 1; done
+settings="-c config_file=/etc/postgresql/postgresql.conf"
+rm -rf "$PGDATA"
+initdb -D "$PGDATA" -U postgres --encoding=UTF8 --locale=C.UTF-8 --auth=reject --no-instructions
+pg_ctl -D "$PGDATA" -w -t 600 -o "$settings $* -c listen_addresses=''" start
+sql() { psql -X -q -v ON_ERROR_STOP=1 -h "$RUN" -U postgres "$@"; }
+sql -d postgres -c "CREATE DATABASE rag"
+sql -d rag -f /etc/postgresql/bootstrap.sql
+for dump in "$BACKUP"/tenant_*.dump; do
+  tenant=$(basename "$dump" .dump)
+  sql -d rag <<SQL
+CREATE ROLE ${tenant}_reader NOLOGIN NOINHERIT;
+CREATE ROLE ${tenant}_writer NOLOGIN NOINHERIT;
+GRANT ${tenant}_reader TO rag_reader, rag_writer WITH ADMIN FALSE, INHERIT FALSE, SET TRUE;
+GRANT ${tenant}_writer TO rag_writer WITH ADMIN FALSE, INHERIT FALSE, SET TRUE;
+GRANT ${tenant}_reader, ${tenant}_writer TO rag_admin WITH ADMIN TRUE, INHERIT FALSE, SET TRUE;
+SQL
+  pg_restore --exit-on-error -h "$RUN" -U postgres -d rag "$dump"
+  echo "restored $tenant"
+done
+sql -d rag -c "ANALYZE"
+pg_ctl -D "$PGDATA" -w -t 600 -m fast stop
+# Ready, and then over: what was restored goes with the pod unless its volume stays.
+[ "$KEEP_SECONDS" = 0 ] && exit 0
+# shellcheck disable=SC2086  # words
+timeout --signal=INT "$KEEP_SECONDS" postgres -D "$PGDATA" $settings "$@" || [ $? = 124 ]
