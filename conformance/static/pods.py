@@ -13,11 +13,21 @@ SERVING = {"Deployment", "StatefulSet", "DaemonSet"}
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod template: the object that makes it, its labels and its spec."""
+    """A pod template: the object that makes it, its metadata and its spec."""
 
     owner: Object
-    labels: dict[str, str]
+    metadata: dict[str, Any]
     spec: dict[str, Any]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels of the pod."""
+        return dict(self.metadata.get("labels") or {})
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """The annotations of the pod."""
+        return dict(self.metadata.get("annotations") or {})
 
     @property
     def where(self) -> str:
@@ -59,14 +69,14 @@ def selected(templates: Iterable[Pod], namespace: str, labels: Mapping[str, str]
 def _pod(item: Object) -> Pod | None:
     kind, spec = item.get("kind"), item.get("spec") or {}
     if kind == "Pod":
-        return Pod(item, item["metadata"].get("labels") or {}, spec)
+        return Pod(item, item["metadata"], spec)
     if kind == "ServingRuntime":
-        return Pod(item, spec.get("labels") or {}, spec)
+        return Pod(item, spec, spec)
     if kind == "InferenceService":
-        return Pod(item, item["metadata"].get("labels") or {}, spec.get("predictor") or {})
+        return Pod(item, item["metadata"], spec.get("predictor") or {})
     if kind == "CronJob":
         spec = spec["jobTemplate"]["spec"]
     elif kind not in _TEMPLATES:
         return None
     template = spec["template"]
-    return Pod(item, (template.get("metadata") or {}).get("labels") or {}, template["spec"])
+    return Pod(item, template.get("metadata") or {}, template["spec"])

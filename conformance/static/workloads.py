@@ -13,6 +13,7 @@ _DIGEST = r"@sha256:[0-9a-f]{64}"
 _IMAGE = re.compile(
     rf"[\w-]+(\.[\w-]+)+(:\d+)?/[\w./-]+(:(?=\S*\d)[\w][\w.-]*({_DIGEST})?|{_DIGEST})"
 )
+_SAME_USER = "vault.hashicorp.com/agent-run-as-same-user"
 _RESOURCES = [(kind, name) for kind in ("requests", "limits") for name in ("cpu", "memory")]
 
 
@@ -74,6 +75,20 @@ def _privileges(pod: Pod, container: dict[str, Any]) -> Iterator[str]:
         yield "makes any system call: seccompProfile: RuntimeDefault"
 
 
+def agent_user(environment: Environment) -> Iterator[Finding]:
+    """A vault agent that runs as its container's user, where the container does not name one.
+
+    The injector reads the container's security context only and refuses the pod otherwise.
+    """
+    for pod in pods(environment):
+        if pod.annotations.get(_SAME_USER) != "true":
+            continue
+        for container in pod.containers(init=False):
+            if "runAsUser" not in (container.get("securityContext") or {}):
+                message = f"{container['name']}: {_SAME_USER} takes securityContext.runAsUser"
+                yield Finding("agent-user", pod.where, message)
+
+
 def host_access(environment: Environment) -> Iterator[Finding]:
     """A pod that shares the node's namespaces or mounts its files."""
     for pod in pods(environment):
@@ -101,4 +116,12 @@ def disruption_budget(environment: Environment) -> Iterator[Finding]:
             yield Finding("disruption-budget", pod.where, message)
 
 
-RULES = (image_exact, resources, probes, unprivileged, host_access, disruption_budget)
+RULES = (
+    image_exact,
+    resources,
+    probes,
+    unprivileged,
+    agent_user,
+    host_access,
+    disruption_budget,
+)
