@@ -4,13 +4,32 @@ from collections.abc import Iterator
 
 import pytest
 
+from conformance.servers.elasticsearch import Elasticsearch
 from conformance.servers.kafka import Kafka
+
+ACCOUNTS = {
+    "indexer": "audit_writer",
+    "template": "audit_template",
+    "retention": "audit_retention",
+    "reader": "audit_reader",
+}
 
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     """A running broker; a test that stops it starts it again."""
     server = Kafka(tmp_path_factory.mktemp("kafka"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def elasticsearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elasticsearch]:
+    """A running node with the platform's accounts; a test that stops it starts it again."""
+    server = Elasticsearch(tmp_path_factory.mktemp("elasticsearch"), ACCOUNTS)
     try:
         server.start()
         yield server

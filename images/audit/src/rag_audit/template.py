@@ -1,0 +1,36 @@
+"""`rag-audit-template`: how an index of one day is laid out. Without it the server makes no index."""
+
+import sys
+from importlib.resources import files
+from typing import Any
+
+import orjson
+
+from rag_audit.elasticsearch import Elasticsearch
+from rag_audit.errors import AuditError
+from rag_audit.settings import TemplateSettings, load
+
+NAME = "audit"
+
+
+def template(shards: int, replicas: int) -> dict[str, Any]:
+    """The index template; the mapping is strict, so that a new field is a decision."""
+    made: dict[str, Any] = orjson.loads(files("rag_audit").joinpath("template.json").read_bytes())
+    made["template"]["settings"]["index"] |= {
+        "number_of_shards": shards,
+        "number_of_replicas": replicas,
+    }
+    return made
+
+
+def main() -> int:
+    """Put the template; 1 with the reason on standard error."""
+    settings = load(TemplateSettings, "rag-audit-template")
+    wanted = template(settings.audit_index_shards, settings.audit_index_replicas)
+    try:
+        with Elasticsearch(settings) as server:
+            server.call("PUT", f"/_index_template/{NAME}", wanted)
+    except AuditError as error:
+        print(f"rag-audit-template: {error}", file=sys.stderr)
+        return 1
+    return 0
