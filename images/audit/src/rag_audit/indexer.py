@@ -13,7 +13,7 @@ from rag_common.log import configure_logging
 
 
 def main() -> int:
-    """Index; 1 when it cannot go on, 2 with one line on standard error for a wrong setting."""
+    """Index; 2 with one line on standard error for a wrong setting."""
     settings = load(IndexerSettings, "rag-audit-indexer")
     configure_logging("rag-audit-indexer", settings.log_level)
     metrics = Metrics()

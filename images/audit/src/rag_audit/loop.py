@@ -29,6 +29,7 @@ def open_consumer(settings: IndexerSettings) -> Consumer:
             "group.id": settings.audit_group,
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
+            "session.timeout.ms": 12_000,  # a killed member's partitions go to another one after it
             "partition.assignment.strategy": "cooperative-sticky",
             "queued.max.messages.kbytes": _QUEUED_KB,
             "reconnect.backoff.max.ms": 5000,

@@ -27,7 +27,12 @@ BUCKETS = {  # S3 identity -> what it may do
 CACHE = (
     "user default off\nuser retrieval on #{sha256} resetchannels ~* -@all +@connection +get +set\n"
 )
-INDEX = {"indexer": "audit_writer", "curator": "audit_curator", "reader": "audit_reader"}
+INDEX = {
+    "indexer": "audit_writer",
+    "template": "audit_template",
+    "retention": "audit_retention",
+    "reader": "audit_reader",
+}
 
 
 def contents(value: Value) -> dict[str, Fields]:
@@ -102,7 +107,8 @@ def _audit(value: Value) -> dict[str, Fields]:
             "users_roles": "".join(f"{role}:{name}\n" for name, role in INDEX.items()),
         },
         "rag-audit/indexer/elasticsearch": logins["indexer"],
-        "rag-audit/indexer/elasticsearch-curator": logins["curator"],
+        "rag-audit/template/elasticsearch": logins["template"],
+        "rag-audit/retention/elasticsearch": logins["retention"],
         "vault/suite/elasticsearch": logins["reader"],
     }
 

@@ -1,0 +1,3 @@
+#!/bin/sh
+. /etc/elasticsearch/prepare.sh
+exec /usr/share/elasticsearch/bin/elasticsearch
