@@ -152,7 +152,7 @@ def restore_job(monkeypatch, tmp_path):
 
 def test_the_restored_server_is_asked_in_its_pod(restore_job):
     cluster = Backups()
-    with _restored.restored(context(cluster)) as ask:
+    with _restored.restored(context(cluster), 0) as ask:
         cluster.says = "a\n\nb\n"
         assert ask("SELECT 1") == ["a", "b"]
     pod, container, text = cluster.commands[-1]
@@ -174,7 +174,7 @@ def test_a_restore_that_does_not_serve_is_an_error(restore_job, change, told):
         setattr(cluster, name, value)
     with (
         pytest.raises(ProbeError, match=f"(?s){told}"),
-        _restored.restored(context(cluster)),
+        _restored.restored(context(cluster), 0),
     ):
         pass
     assert cluster.planted == []
@@ -182,10 +182,16 @@ def test_a_restore_that_does_not_serve_is_an_error(restore_job, change, told):
 
 def test_a_checkout_without_one_restore_job_is_an_error(restore_job, tmp_path, monkeypatch):
     restore_job.pop()
-    with pytest.raises(ProbeError, match="one Job wanted"), _restored.restored(context(Backups())):
+    with (
+        pytest.raises(ProbeError, match="one Job wanted"),
+        _restored.restored(context(Backups()), 0),
+    ):
         pass
     monkeypatch.setattr(_restored, "RESTORE", tmp_path)
-    with pytest.raises(ProbeError, match="no restore Job"), _restored.restored(context(Backups())):
+    with (
+        pytest.raises(ProbeError, match="no restore Job"),
+        _restored.restored(context(Backups()), 0),
+    ):
         pass
 
 

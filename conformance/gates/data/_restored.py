@@ -79,9 +79,9 @@ def live(context: Context, tenant: str) -> Iterator[Ask]:
 
 
 @contextmanager
-def restored(context: Context) -> Iterator[Ask]:
-    """Asks a server that was restored from the newest backup, in the pod of the restore Job."""
-    cluster, seconds = context.target.cluster, float(context.parameter("job_seconds"))
+def restored(context: Context, seconds: float) -> Iterator[Ask]:
+    """Asks a server that was restored from the newest backup within `seconds`, in the Job's pod."""
+    cluster = context.target.cluster
     job = _job(context.target.environment, unique(cluster, "restore"))
     with planted(cluster, job, evidence=context.evidence):
         try:

@@ -24,14 +24,14 @@ BATCH = 20  # questions in one statement: their vectors are text
 def measure(context: Context) -> Observation:
     """Documents that differ between the store and its backup, restored; and recall of both, paired."""
     prepared(context)
-    cluster = context.target.cluster
+    cluster, seconds = context.target.cluster, float(context.parameter("job_seconds"))
     cron_job = cluster.get("batch/v1", "CronJob", CRON_JOB, NAMESPACE)
     job = job_of(cron_job, unique(cluster, "backup"))
     with planted(cluster, job):
-        completed(cluster, job, float(context.parameter("job_seconds")), context.evidence)
+        completed(cluster, job, seconds, context.evidence)
     queries, tables = _queries.sample(context), _restored.tables(context, TENANT)
     vectors = embed(context, [query.text for query in queries])
-    with _restored.restored(context) as copy, _restored.live(context, TENANT) as store:
+    with _restored.restored(context, seconds) as copy, _restored.live(context, TENANT) as store:
         here, there = _documents(store, tables), _documents(copy, tables)
         before = _recalls(store, tables, queries, vectors)
         after = _recalls(copy, tables, queries, vectors)
