@@ -12,6 +12,7 @@ import yaml
 from conformance.cluster.base import ClusterError
 from conformance.cluster.node.commands import run
 from conformance.cluster.node.config import DATA, State
+from conformance.cluster.node.files import feed, under
 from conformance.cluster.node.namespace import Namespace
 from rag_common.files import write_atomic
 
@@ -25,7 +26,7 @@ _KEY_BYTES = 32
 def create(state: State, node: Namespace, note: Callable[[str], None]) -> None:
     """Make the control plane, or wait for the one that is there; raises `ClusterError`."""
     done = state.tree / "etc/kubernetes/.done"
-    digest = hashlib.sha256((DATA / "kubeadm.yaml").read_bytes()).hexdigest()
+    digest = _digest()
     fresh = not done.exists() or done.read_text() != digest
     if fresh:
         _encryption(state)
@@ -36,6 +37,12 @@ def create(state: State, node: Namespace, note: Callable[[str], None]) -> None:
     if fresh:
         _phases(node, state, _OBJECTS, note)
         write_atomic(done, digest.encode())
+
+
+def _digest() -> str:
+    total = hashlib.sha256((DATA / "kubeadm.yaml").read_bytes())
+    feed(total, DATA, under(DATA / "rootfs/etc/lab/patches"))
+    return total.hexdigest()
 
 
 def _phases(
