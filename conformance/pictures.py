@@ -37,7 +37,7 @@ def _flows() -> Iterator[str]:
     """`platform/network-policies/matrix.yaml`, its accounts by namespace."""
     data = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     flows = [(f["from"], f["to"], f["ports"], f["why"]) for f in data["flows"]]
-    outside = [("clients", f["to"], f["ports"], f["why"]) for f in data["outside"]]
+    outside = [(f.get("from", "clients"), f["to"], f["ports"], f["why"]) for f in data["outside"]]
     ends = {end for source, target, *_ in flows for end in (source, target)}
     for space in sorted({end.partition("/")[0] for end in ends}):
         yield f"  subgraph {space}"

@@ -80,7 +80,7 @@ def test_links_and_files_are_there(page):
     if page.parent.name == "gates":  # copied beside a report, where a relative link leads nowhere
         assert not re.findall(r"\]\((?!https)", text)
     for path in re.findall(r"`([^`\s*<]+)`", text):
-        if path.startswith(FOLDERS) and "NAME" not in path and "ENV" not in path:
+        if path.startswith(FOLDERS) and not re.search("NAME|ENV|OVERLAY", path):
             assert (ROOT / path).exists(), path
 
 

@@ -5,9 +5,10 @@ from typing import Any
 
 from conformance.static.environment import Environment
 from conformance.static.finding import Object
-from conformance.static.matrix import ANY, OUTSIDE, Edge
+from conformance.static.matrix import ANY, OUTSIDE, TENANTS, Edge
 
 _NAMESPACE = "kubernetes.io/metadata.name"
+_TENANT = {"rag-blueprint.dev/client": "tenant"}
 _ACCOUNT = "app.kubernetes.io/name"
 _LAYER = "rag-"
 _ALL_PORTS = 0  # no port is 0: an edge with it is in no matrix
@@ -64,7 +65,8 @@ def _peers(peers: list[dict[str, Any]] | None, own: str) -> Iterator[tuple[str, 
             yield OUTSIDE if block.get("except") else ANY, ANY
         elif "namespaceSelector" in peer:
             labels = (peer["namespaceSelector"] or {}).get("matchLabels") or {}
-            yield str(labels.get(_NAMESPACE, ANY)), _account(peer.get("podSelector"))
+            name = TENANTS if labels == _TENANT else str(labels.get(_NAMESPACE, ANY))
+            yield name, _account(peer.get("podSelector"))
         else:
             yield own, _account(peer.get("podSelector"))
 

@@ -1,11 +1,12 @@
 """Rules for who may dial whom: the policies are the matrix, and the matrix keeps the seed's denials."""
 
 from collections.abc import Iterator
+from dataclasses import astuple
 
 from conformance.static import edges
 from conformance.static.environment import Environment, elsewhere
 from conformance.static.finding import Finding, Object, identity, name_of
-from conformance.static.matrix import ANY, LAYER, Edge, Matrix, read
+from conformance.static.matrix import ANY, LAYER, OUTSIDE, Edge, Matrix, read
 
 # The promises themselves, not the file: an edited matrix cannot make them green.
 ONLY = {
@@ -55,9 +56,8 @@ def network_matrix(environment: Environment) -> Iterator[Finding]:
 def mesh_matrix(environment: Environment) -> Iterator[Finding]:
     """A caller that the mesh authorises and the matrix does not, or the other way round."""
     matrix = read(variables=environment.variables)
-    wanted = matrix.flows | {
-        Edge(e.from_namespace, ANY, e.to_namespace, e.to_account, e.port) for e in matrix.outside
-    }
+    outside = (e for e in matrix.outside if e.from_namespace == OUTSIDE)  # tenants are, too
+    wanted = matrix.flows | {Edge(OUTSIDE, ANY, *e[2:]) for e in map(astuple, outside)}
     yield from _compare("authorise", wanted, set(edges.authorized(environment)), "mesh-matrix")
 
 

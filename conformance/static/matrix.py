@@ -13,6 +13,7 @@ from conformance.static.environment import ROOT
 FILE = ROOT / "platform" / "network-policies" / "matrix.yaml"
 ANY = "*"
 OUTSIDE = "outside"
+TENANTS = "tenants"  # every namespace with the label of a tenant
 LAYER = "rag-"  # how the namespaces of the layers begin
 
 
@@ -79,7 +80,7 @@ def read(path: Path = FILE, variables: Mapping[str, str] | None = None) -> Matri
             if _holds(entry, vars_)
             for edge in _edges({**entry, "to": f"{OUTSIDE}/{ANY}"})
         }
-        outside = {edge for entry in data["outside"] for edge in _edges({**entry, "from": OUTSIDE})}
+        outside = {edge for entry in data["outside"] for edge in _edges({"from": OUTSIDE, **entry})}
         reached = {(e["to"], p) for e in data["exceptions"] if "to" in e for p in e["ports"]}
         reaching = {(e["from"], p) for e in data["exceptions"] if "from" in e for p in e["ports"]}
     except (KeyError, TypeError, ValueError, OSError) as error:

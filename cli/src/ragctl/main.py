@@ -1,4 +1,4 @@
-"""The command line: `ragctl up | down | status | ingest | ask | gates | demo | cluster`."""
+"""The command line: `ragctl up | down | status | ingest | ask | gates | demo | cluster | tenant`."""
 
 import signal
 import sys
@@ -24,6 +24,7 @@ from ragctl.layout import Layout
 from ragctl.lifecycle import down as stop
 from ragctl.lifecycle import up as start
 from ragctl.status import status as show_status
+from ragctl.tenant import tenant
 from ragctl.tenants import tenants
 
 _TENANT = click.option(
@@ -69,6 +70,7 @@ def main() -> None:
 
 
 main.add_command(cluster)
+main.add_command(tenant)
 
 
 @main.command()

@@ -49,7 +49,9 @@ async def test_provisioning_is_idempotent_and_listed(backend):
     tenant = await backend.tenant()
     await backend.admin.provision(tenant)
     assert tenant in await backend.reader.tenants()
+    assert await backend.admin.remains(tenant)
     await backend.admin.deprovision(tenant)
+    assert await backend.admin.remains(tenant) == []
     await backend.admin.deprovision(tenant)
     assert tenant not in await backend.reader.tenants()
 

@@ -263,6 +263,9 @@ class StoreAdmin(Protocol):
     async def deprovision(self, tenant: str) -> None:
         """Remove the tenant with everything it stored. Idempotent."""
 
+    async def remains(self, tenant: str) -> list[str]:
+        """What the store still has of the tenant, by name; empty once it is removed."""
+
     async def close(self) -> None:
         """Release connections."""
 

@@ -25,7 +25,12 @@ class MilvusAdmin:
         names = Names(tenant)
         if await MilvusGenerations(self._milvus, HnswParameters()).active_id(tenant):
             await self._milvus.call("drop_alias", names.active)
-        found = await self._milvus.call("list_collections")
-        mine = [name for name in found if name.startswith(names.prefix)]
+        mine = await self.remains(tenant)
         for name in sorted(mine, key=lambda name: (name == names.registry, name)):
             await self._milvus.call("drop_collection", name)
+
+    async def remains(self, tenant: str) -> list[str]:
+        """The tenant's collections."""
+        prefix = Names(tenant).prefix
+        found = await self._milvus.call("list_collections")
+        return sorted(name for name in found if name.startswith(prefix))

@@ -105,6 +105,17 @@ class PgvectorAdmin:
             await connection.execute("RESET ROLE")
             await connection.execute(sql.SQL("DROP ROLE {}, {}").format(writer, reader))
 
+    async def remains(self, tenant: str) -> list[str]:
+        """The tenant's schema and roles, as far as they are there."""
+        names = TenantNames(tenant)
+        query = (
+            "SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname = %s "
+            "UNION SELECT 'role ' || rolname FROM pg_roles WHERE rolname IN (%s, %s) ORDER BY 1"
+        )
+        async with self._transaction(tenant) as connection:
+            cursor = await connection.execute(query, [names.schema, names.reader, names.writer])
+            return [name for (name,) in await cursor.fetchall()]
+
 
 async def _existing(connection: Connection, names: TenantNames) -> set[str]:
     query = "SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)"

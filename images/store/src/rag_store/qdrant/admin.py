@@ -21,9 +21,15 @@ class QdrantAdmin:
 
     async def deprovision(self, tenant: str) -> None:
         """Remove the tenant's collections, the registry last. Idempotent."""
-        names = Names(tenant)
+        registry = Names(tenant).registry
+        mine = await self.remains(tenant)
+        with translated():
+            for name in sorted(mine, key=lambda name: (name == registry, name)):
+                await self._client.delete_collection(name)
+
+    async def remains(self, tenant: str) -> list[str]:
+        """The tenant's collections."""
+        prefix = Names(tenant).prefix
         with translated():
             found = (await self._client.get_collections()).collections
-            mine = {item.name for item in found if item.name.startswith(names.prefix)}
-            for name in sorted(mine, key=lambda name: (name == names.registry, name)):
-                await self._client.delete_collection(name)
+        return sorted(item.name for item in found if item.name.startswith(prefix))
