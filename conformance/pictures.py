@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -23,7 +24,12 @@ Edges = Mapping[str, frozenset[str]]
 
 def page() -> str:
     """The whole page."""
-    parts = [_HEAD, "## Who may dial whom\n", _fenced(_flows()), "Everything else is refused.\n"]
+    parts = [
+        _HEAD,
+        "## Who may dial whom\n",
+        _fenced(_flows()),
+        "Dotted: only where a cluster's variables choose it. Everything else is refused.\n",
+    ]
     for name in environment.names():
         parts += [f"## In which order Flux applies `{name}`\n", _fenced(_order(name))]
     return "\n".join(parts)
@@ -34,19 +40,24 @@ def _fenced(lines: Iterable[str]) -> str:
 
 
 def _flows() -> Iterator[str]:
-    """`platform/network-policies/matrix.yaml`, its accounts by namespace."""
+    """`platform/network-policies/matrix.yaml`, its accounts by namespace; dotted where a cluster chooses."""
     data = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-    flows = [(f["from"], f["to"], f["ports"], f["why"]) for f in data["flows"]]
-    outside = [(f.get("from", "clients"), f["to"], f["ports"], f["why"]) for f in data["outside"]]
-    ends = {end for source, target, *_ in flows for end in (source, target)}
+    ends = {end for flow in data["flows"] for end in (flow["from"], flow["to"])}
     for space in sorted({end.partition("/")[0] for end in ends}):
         yield f"  subgraph {space}"
         mine = sorted(end for end in ends if end.startswith(f"{space}/"))
         yield from (f"    {_id(end)}[{end.partition('/')[2]}]" for end in mine)
         yield "  end"
-    for source, target, ports, why in [*outside, *flows]:
-        label = f"{', '.join(map(str, ports))}: {why}"
-        yield f'  {_id(source)} -- "{label}" --> {_id(target)}'
+    for entry in data["outside"]:
+        yield _arrow({"from": "clients", **entry})
+    for entry in [*data["flows"], *data.get("leaving", [])]:
+        yield _arrow({"to": "outside", **entry})
+
+
+def _arrow(entry: Mapping[str, Any]) -> str:
+    line = ("-. ", " .->") if {"when", "unless"} & entry.keys() else ("-- ", " -->")
+    label = f"{', '.join(map(str, entry['ports']))}: {entry['why']}"
+    return f'  {_id(entry["from"])} {line[0]}"{label}"{line[1]} {_id(entry["to"])}'
 
 
 def _id(account: str) -> str:

@@ -24,7 +24,8 @@ def test_every_flow_is_an_arrow():
         ends = (edge.from_namespace, edge.from_account), (edge.to_namespace, edge.to_account)
         source, target = ("_".join(end).replace("-", "_") for end in ends)
         assert any(
-            line.strip().startswith(f"{source} --") and line.endswith(f"--> {target}")
+            line.strip().startswith((f"{source} --", f"{source} -."))
+            and line.endswith(f"-> {target}")
             for line in text.splitlines()
         ), edge
 

@@ -28,9 +28,7 @@ UPSTREAM = {
 COMING = {  # parts of apps/ that are not in this tree yet
     ("rag-audit", "deployment/indexer"),
     ("rag-audit", "statefulset/kafka"),
-    ("rag-ingestion", "cronjob/rag-doc-ingestion"),
     ("rag-ingestion", "deployment/events"),
-    ("rag-vectordb", "statefulset/vectordb"),
 }
 ELSEWHERE = {"kube-system", "flux-system", "gpu-operator"}
 
