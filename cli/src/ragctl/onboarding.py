@@ -13,7 +13,7 @@ from ragctl.errors import RagctlError
 
 STORE, SCHEDULE = "vectordb", "ingestion"  # layers that have a list of tenants, one a line
 LEFT = "-"  # before the name of a tenant that the store removes, see `rag-onboard`
-_COUNT = re.compile(r"(?<=completions: )\d+(?=  # the lines of tenants.txt)")
+_COUNT = re.compile(r"(?<=completions: )\d+")
 _MARK = "TENANT"
 
 
@@ -146,7 +146,7 @@ def _schedule(overlay: Overlay, names: list[str]) -> None:
     path = overlay.list_of(SCHEDULE).with_name("cron-job.yaml")
     text, found = _COUNT.subn(str(len(names)), overlay.text(path))
     if found != 1:
-        raise RagctlError(f"{path}: `completions: N  # the lines of tenants.txt` is missing")
+        raise RagctlError(f"{path}: one `completions: N` is needed")
     overlay.changes[path] = text
 
 
