@@ -24,6 +24,7 @@ from conformance.static.sources import definitions
 from conformance.static.upstream import expand
 
 _MANAGER = "kustomize-controller"
+_OF_A_RUNTIME = ("containers", "volumes", "nodeSelector", "tolerations", "affinity")
 _DRY = {"dryRun": "All"}
 _ESTABLISHED_SECONDS = 60.0
 
@@ -90,10 +91,10 @@ def judge(environment: Environment, client: httpx.Client) -> Iterator[Finding]:
 
 
 def _prepare(environment: Environment, api: Api) -> None:
-    """Make for real, on the throwaway server, what the others need: CRDs and namespaces."""
+    """Make for real, on the throwaway server, what the others need: CRDs, namespaces, priorities."""
     crds = list(definitions())
     flux: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "flux-system"}}
-    for item in [*crds, flux, *environment.of("Namespace")]:
+    for item in [*crds, flux, *environment.of("Namespace", "PriorityClass")]:
         if said := api.apply(item, dry=False):
             raise SuiteError(f"{name_of(item)} cannot be made: {said}")
     deadline = time.monotonic() + _ESTABLISHED_SECONDS
@@ -114,6 +115,8 @@ def _sample(crd: Object) -> Object:
 def _pod(pod: Pod) -> Object:
     """The pod that a template makes; its claims are the StatefulSet controller's to fill in."""
     spec = copy.deepcopy(pod.spec)
+    if pod.owner["kind"] == "ServingRuntime":
+        spec = {key: value for key, value in spec.items() if key in _OF_A_RUNTIME}
     for claim in (pod.owner.get("spec") or {}).get("volumeClaimTemplates") or []:
         spec.setdefault("volumes", []).append({"name": claim["metadata"]["name"], "emptyDir": {}})
     meta = {"name": pod.owner["metadata"]["name"], "namespace": pod.namespace, "labels": pod.labels}

@@ -15,6 +15,18 @@ def groups() -> dict[str, str]:
 
 
 @cache
+def modules() -> dict[str, dict[str, str]]:
+    """Charts of HelmRepositories that lie in a Go module: `name:version` and where."""
+    return dict(yaml.safe_load(FILE.read_text(encoding="utf-8"))["modules"])
+
+
+@cache
+def repositories() -> dict[str, dict[str, str]]:
+    """GitRepositories whose tag is a Go module."""
+    return dict(yaml.safe_load(FILE.read_text(encoding="utf-8"))["repositories"])
+
+
+@cache
 def charts() -> dict[str, str]:
     """Charts that cannot be rendered, and what their values were written from."""
     return dict(yaml.safe_load(FILE.read_text(encoding="utf-8"))["charts"])

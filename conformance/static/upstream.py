@@ -11,11 +11,13 @@ from conformance.cluster.node import artifacts, golang, programs
 from conformance.cluster.node.commands import run
 from conformance.cluster.node.config import load
 from conformance.errors import SuiteError
+from conformance.static import unserved
 from conformance.static.environment import SOURCE, Environment, Overlay
-from conformance.static.finding import CLUSTER_SCOPED, Object
-from conformance.static.render import changed, parse
+from conformance.static.finding import CLUSTER_SCOPED, Object, name_of
+from conformance.static.render import changed, parse, render
 
 _SECONDS = 60
+_KUBERNETES = "1.36.3"
 _DEFINITION = "CustomResourceDefinition"
 
 
@@ -31,18 +33,35 @@ def expand(environment: Environment) -> Environment:
 def _releases(environment: Environment) -> Iterator[Overlay]:
     entries = {f"{e['name']}:{e['version']}": e for e in load("artifacts.yaml")["charts"]}
     for item in environment.of("HelmRelease"):
-        entry = _entry(environment, item["spec"]["chartRef"]["name"], entries)
-        objects = _template(item, golang.module(entry["set"], entry["module"]) / entry["path"])
+        if item["metadata"]["name"] in unserved.charts():
+            continue
+        objects = _template(item, _chart(environment, item["spec"]["chartRef"], entries))
         for renderer in item["spec"].get("postRenderers") or []:
             objects = changed(objects, renderer["kustomize"])
         yield _overlay(item, objects)
 
 
+def _chart(environment: Environment, ref: Mapping[str, str], entries: Mapping[str, Any]) -> Path:
+    """The folder of a release's chart, in its module."""
+    if ref["kind"] == "HelmChart":
+        (spec,) = (
+            c["spec"] for c in environment.of("HelmChart") if name_of(c).endswith(ref["name"])
+        )
+        entry = unserved.modules()[f"{spec['chart']}:{spec['version']}"]
+    else:
+        entry = _entry(environment, ref["name"], entries)
+    return golang.module(entry["set"], entry["module"]) / entry["path"]
+
+
 def _bundles(environment: Environment) -> Iterator[Overlay]:
     entries = {f"{e['name']}:{e['version']}": e for e in load("artifacts.yaml")["bundles"]}
     for item in environment.of("Kustomization"):
-        source = item["spec"]["sourceRef"]["name"]
-        if source != SOURCE:
+        source, kind = item["spec"]["sourceRef"]["name"], item["spec"]["sourceRef"]["kind"]
+        if kind == "GitRepository" and source != SOURCE:
+            entry = unserved.repositories()[source]
+            folder = golang.module(entry["set"], entry["module"]) / item["spec"]["path"]
+            yield _overlay(item, changed(render(folder), item["spec"]))
+        elif source != SOURCE:
             manifests = artifacts.bundle(_entry(environment, source, entries))["manifests.yaml"]
             yield _overlay(item, changed(parse(manifests.decode()), item["spec"]))
 
@@ -67,7 +86,7 @@ def _template(release: Object, chart: Path) -> list[Object]:
     namespace = spec["targetNamespace"]
     helm = [programs.program("helm"), "template", spec["releaseName"], chart]
     values = yaml.safe_dump(spec.get("values") or {})
-    command = [*helm, "--namespace", namespace, "--values", "-"]
+    command = [*helm, "--namespace", namespace, "--kube-version", _KUBERNETES, "--values", "-"]
     return parse(run(command, stdin=values, timeout=_SECONDS))
 
 

@@ -28,6 +28,7 @@ COMPANY = {
     "models_identity": "7fa459ea-ee8a-3ca4-894e-db77e160355e",
     "backup_identity": "8fa459ea-ee8a-3ca4-894e-db77e160355e",
     "object_store_host": "s3.klinik.example",
+    "documents_bucket": "klinik-documents",
     "backup_bucket": "klinik-backups",
     "model_storage_class": "azurefile-premium",
     "vector_store": "cloudnativepg",
