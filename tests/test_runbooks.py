@@ -26,8 +26,6 @@ UPSTREAM = {
     ("kube-system", "daemonset/kube-router"),
 }
 COMING = {  # parts of apps/ that are not in this tree yet
-    ("rag-audit", "deployment/indexer"),
-    ("rag-audit", "statefulset/kafka"),
     ("rag-ingestion", "deployment/events"),
 }
 ELSEWHERE = {"kube-system", "flux-system", "gpu-operator"}
