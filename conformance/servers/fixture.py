@@ -6,6 +6,7 @@ import pytest
 
 from conformance.servers.elasticsearch import Elasticsearch
 from conformance.servers.kafka import Kafka
+from conformance.servers.rabbitmq import RabbitMQ
 
 ACCOUNTS = {
     "indexer": "audit_writer",
@@ -30,6 +31,17 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
 def elasticsearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elasticsearch]:
     """A running node with the platform's accounts; a test that stops it starts it again."""
     server = Elasticsearch(tmp_path_factory.mktemp("elasticsearch"), ACCOUNTS)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """A running node; a test that stops it starts it again."""
+    server = RabbitMQ(tmp_path_factory.mktemp("rabbitmq"))
     try:
         server.start()
         yield server

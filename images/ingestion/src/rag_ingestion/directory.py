@@ -29,6 +29,10 @@ class DirectorySource:
             if (item := self._object(path)) is not None:
                 yield item
 
+    def find(self, key: str) -> SourceObject | None:
+        """The file of that key, found as `list` finds it."""
+        return next((item for item in self.list() if item.key == key), None)
+
     def read(self, item: SourceObject, limit: int) -> bytes:
         """At most `limit` + 1 bytes, so that a file that grew is noticed."""
         try:

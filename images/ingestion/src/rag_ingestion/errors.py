@@ -54,5 +54,9 @@ class SuspiciousSourceError(IngestionError):
     """The source is empty while the index is not: nothing is deleted without being told so."""
 
 
+class WholeSyncNeededError(IngestionError):
+    """One document cannot be synced by itself: the index of the served model is not the active one."""
+
+
 class EmbeddingError(IngestionError):
     """The embedding service cannot be used."""

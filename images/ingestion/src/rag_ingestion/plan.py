@@ -24,14 +24,22 @@ Content = tuple[SourceObject, bytes, str, DocumentError | None]
 
 
 class Planner:
-    """Reads the source a few documents ahead, in order, and yields the work there is."""
+    """Reads the source a few documents ahead, in order, and yields the work there is.
+
+    `taken` has the digests of documents that are not among the items, with their keys.
+    """
 
     def __init__(
-        self, source: Source, known: Mapping[str, Document], settings: ChunkSettings, limit: int
+        self,
+        source: Source,
+        known: Mapping[str, Document],
+        settings: ChunkSettings,
+        limit: int,
+        taken: Mapping[str, str] | None = None,
     ) -> None:
         self.source, self.known, self.settings, self.limit = source, known, settings, limit
         self.unchanged: set[str] = set()
-        self._first: dict[str, str] = {}
+        self._first: dict[str, str] = dict(taken or {})
 
     async def work(
         self, items: Iterable[SourceObject], done: Callable[[Outcome], None]

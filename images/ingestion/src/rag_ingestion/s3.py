@@ -24,6 +24,12 @@ _CONFIG = Config(
 )
 _OF_THE_DOCUMENT = {"NoSuchKey", "404", "AccessDenied", "403", "InvalidObjectState"}
 
+_GONE = {"NoSuchKey", "404"}
+
+
+def _is_document(key: str) -> bool:
+    return bool(key) and not key.endswith("/") and not hidden(key)
+
 
 @lru_cache(maxsize=1)
 def _client(endpoint: str | None, credentials: Credentials | None) -> "S3Client":
@@ -67,6 +73,22 @@ class S3Source:
         """Objects by key; raises `SourceError` when the bucket cannot be listed to its end."""
         return iter(sorted(self._objects(), key=lambda item: item.key))
 
+    def find(self, key: str) -> SourceObject | None:
+        """The object of that key; raises `SourceError` when the server does not say."""
+        if not _is_document(key):
+            return None
+        name = self.prefix + key
+        try:
+            head = self.client.head_object(Bucket=self.bucket, Key=name)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code", "") in _GONE:
+                return None
+            raise self._down(error) from error
+        except BotoCoreError as error:
+            raise self._down(error) from error
+        size, etag = head["ContentLength"], head["ETag"].strip('"')
+        return SourceObject(key, f"s3://{self.bucket}/{name}", size, head["LastModified"], etag)
+
     def read(self, item: SourceObject, limit: int) -> bytes:
         """At most `limit` + 1 bytes of the object."""
         try:
@@ -87,7 +109,7 @@ class S3Source:
             for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix):
                 for entry in page.get("Contents", ()):
                     key = entry["Key"].removeprefix(self.prefix)
-                    if not key or key.endswith("/") or hidden(key):
+                    if not _is_document(key):
                         continue
                     yield SourceObject(
                         key,

@@ -27,6 +27,9 @@ class Source(Protocol):
     def list(self) -> Iterator[SourceObject]:
         """Every document; raises `SourceError` when the listing is not complete."""
 
+    def find(self, key: str) -> SourceObject | None:
+        """One document, or None when it is not there (or hidden); raises `SourceError` when unknown."""
+
     def read(self, item: SourceObject, limit: int) -> bytes:
         """The content; raises `DocumentError` for this one, `SourceError` when the source is down."""
 

@@ -14,7 +14,7 @@ from rag_common.tenancy import tenant_name
 from rag_ingestion.chunking import ChunkSettings
 from rag_ingestion.embedder import Embedder, ModelCard
 from rag_ingestion.errors import GONE_WITH_IT, SetAside, SuspiciousSourceError
-from rag_ingestion.generations import choose, finish, retained
+from rag_ingestion.generations import Target, choose, finish, retained
 from rag_ingestion.pipeline import Outcome, Pipeline, Sink
 from rag_ingestion.plan import Planner
 from rag_ingestion.report import OnProgress, Progress, Report
@@ -69,6 +69,7 @@ class Run:
         self.items: dict[str, SourceObject] = {}
         self.done = 0
         self.kept: set[str] = set()
+        self.taken: dict[str, str] = {}
 
     async def sync(self, name: str, *, allow_empty: bool) -> Report:
         """List, write, delete, switch over, record: in this order, so that a crash loses nothing."""
@@ -79,7 +80,7 @@ class Run:
         model = self.settings.ingest_embedding_model
         async with Embedder(url, retry_seconds=seconds, model=model) as embedder:
             card = await embedder.card()
-            self.target = await choose(self.store, self.tenant, card.model)
+            self.target = await self._choose(card)
             self._refuse_suspicious(name, allow_empty)
             with _tokenizer_file(await embedder.tokenizer(card.model)) as file:
                 await self._write(embedder, card, file)
@@ -91,6 +92,9 @@ class Run:
     async def _list(self) -> None:
         listing = await anyio.to_thread.run_sync(lambda: list(self.source.list()))
         self.items = {item.key: item for item in listing}
+
+    async def _choose(self, card: ModelCard) -> Target:
+        return await choose(self.store, self.tenant, card.model)
 
     def _refuse_suspicious(self, name: str, allow_empty: bool) -> None:
         indexed = len(self.target.indexed)
@@ -113,7 +117,8 @@ class Run:
         )
         sink = Sink(self.store, self.tenant, self.target.generation.id)
         pipeline = Pipeline(sink, embedder, card, workers, settings)
-        planner = Planner(self.source, self.target.known, cut, settings.max_document_bytes)
+        limit = settings.max_document_bytes
+        planner = Planner(self.source, self.target.known, cut, limit, self.taken)
         works = planner.work(self.items.values(), partial(self._on_done, planner))
         await pipeline.run(works, partial(self._on_done, planner))
         async for pending in retained(self.store, self.tenant, self.target, self.kept):
