@@ -53,7 +53,8 @@ class KafkaSide:
         self.server, self.name, self.url = server, name, f"kafka://{server.address}"
         self.settings = {"bootstrap.servers": server.address}
         topics = [NewTopic(name, 2, 1), NewTopic(f"{name}.dead-letter", 1, 1)]
-        for made in AdminClient(self.settings).create_topics(topics).values():
+        admin = AdminClient(self.settings)
+        for made in admin.create_topics(topics).values():
             made.result(30)
 
     def send(self, *bodies):
@@ -86,6 +87,7 @@ class RabbitSide:
 
     def send(self, *bodies):
         async def work(broker):
+            await broker.declare_queue(RabbitQueue(self.name, durable=True))
             for body in bodies:
                 await broker.publish(body, queue=RabbitQueue(self.name, durable=True), persist=True)
 
@@ -170,6 +172,12 @@ class Process:
         lines = self.index.read_text().splitlines() if self.index.exists() else []
         return [json.loads(line)[1] for line in lines]
 
+    def lag(self):
+        """What it tells of the events that wait, or None while it does not know."""
+        text = httpx.get(f"http://127.0.0.1:{self.port}/metrics", trust_env=False).text
+        found = [x.split()[1] for x in text.splitlines() if x.startswith("ingest_events_lag ")]
+        return float(found[0]) if found else None
+
     def ready(self):
         try:
             return httpx.get(f"http://127.0.0.1:{self.port}/readyz", trust_env=False).is_success
@@ -199,6 +207,7 @@ def test_every_event_is_dealt_with_and_acknowledged(side, consumer):
     until(lambda: len(consumer.documents()) == 20)
     until(lambda: side.left() == 0)
     assert consumer.ready()
+    until(lambda: consumer.lag() == 0)
     assert sorted(consumer.documents()) == sorted(f"{n}.md" for n in range(20))
 
 
@@ -215,7 +224,7 @@ def test_a_consumer_that_is_killed_before_the_upsert_loses_nothing(side, consume
     consumer.start(SLOW="30")
     until(consumer.ready)
     side.send(event("a.md"), event("b.md"))
-    time.sleep(3)
+    until(lambda: consumer.lag())
     consumer.end(signal.SIGKILL)
     assert consumer.documents() == [] and side.left() == 2
     consumer.start()

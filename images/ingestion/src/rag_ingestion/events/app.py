@@ -1,5 +1,6 @@
 """Health, readiness and metrics of the event consumer, which runs beside them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -8,8 +9,9 @@ from fastapi import FastAPI
 
 from rag_common.ops import install_ops
 from rag_common.problem import install_problem_handlers
-from rag_ingestion.events.brokers import Broker, consume, put_aside
+from rag_ingestion.events.brokers import Broker, connect, consume, put_aside
 from rag_ingestion.events.handler import Handler
+from rag_ingestion.events.lag import LagCollector, watch
 from rag_ingestion.events.metrics import Metrics
 from rag_ingestion.events.settings import EventSettings
 
@@ -21,13 +23,17 @@ def create_app(settings: EventSettings, broker: Broker, metrics: Metrics | None 
     measured = metrics or Metrics()
     handler = Handler(settings, partial(put_aside, broker, settings), measured)
     consume(broker, settings, handler)
+    waiting = LagCollector()
+    measured.registry.register(waiting)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await broker.start()
+        await connect(broker, settings)
+        watching = asyncio.create_task(watch(broker, settings, waiting))
         try:
             yield
         finally:
+            watching.cancel()
             await broker.stop()
 
     async def readiness() -> str | None:

@@ -39,7 +39,9 @@ def open_broker(settings: EventSettings) -> Broker:
         )
     if parts.scheme == "kafka":
         return KafkaBroker(parts.netloc, acks="all", enable_idempotence=True, **shared)
-    return RabbitBroker(settings.events_url, fail_fast=False, **shared)
+    # What no queue takes is an error, not lost.
+    unroutable = Channel(on_return_raises=True)
+    return RabbitBroker(settings.events_url, default_channel=unroutable, **shared)
 
 
 def consume(broker: Broker, settings: EventSettings, handle: Handle) -> None:
@@ -60,6 +62,13 @@ def consume(broker: Broker, settings: EventSettings, handle: Handle) -> None:
             channel=Channel(prefetch_count=1),
             ack_policy=AckPolicy.NACK_ON_ERROR,
         )(handle)
+
+
+async def connect(broker: Broker, settings: EventSettings) -> None:
+    """Start to consume, with a place for what is put aside. (Kafka's topics are declared elsewhere.)"""
+    await broker.start()
+    if isinstance(broker, RabbitBroker):
+        await broker.declare_queue(RabbitQueue(settings.events_dead_letter, durable=True))
 
 
 async def put_aside(broker: Broker, settings: EventSettings, body: bytes, reason: str) -> None:
