@@ -43,8 +43,8 @@ async def watch(broker: Broker, settings: EventSettings, into: LagCollector) -> 
 
 async def _measure(broker: Broker, settings: EventSettings) -> int:
     if isinstance(broker, RabbitBroker):
-        declared = await broker.declare_queue(RabbitQueue(settings.events_topic, durable=True))
-        return int(declared.declaration_result.message_count or 0)
+        queue = await broker.declare_queue(RabbitQueue(settings.events_topic, durable=True))
+        return (await queue.declare()).message_count or 0  # asked anew each time
     return await asyncio.to_thread(_kafka, settings)
 
 
