@@ -12,8 +12,6 @@ from rag_audit.loop import Indexer
 from rag_audit.metrics import Metrics
 from rag_audit.settings import IndexerSettings
 
-pytest_plugins = ["conformance.servers.fixture"]
-
 
 def record(request_id="r1", event="intent", **fields):
     """A record as retrieval writes it."""

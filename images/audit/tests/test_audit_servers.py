@@ -22,6 +22,7 @@ from rag_audit.topics import Topic, ensure
 
 from .conftest import record
 
+pytest_plugins = ["conformance.servers.fixture"]
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 TODAY = index_of(now())
 
