@@ -96,6 +96,27 @@ def found(looked):
     return [where for where, why in looked if why]
 
 
+@pytest.mark.parametrize(
+    ("code", "written"),
+    [
+        ('PASSWORD = "hunter2"', True),
+        ('login(user="a", api_key="hunter2")', True),
+        ('login = {"password": "hunter2"}', True),
+        ("password: str = 'hunter2'", True),
+        ("PASSWORD = hunter2 hunter2", True),  # not Python
+        ("password = value('cache').hex()", False),
+        ("def check(password: str, token): self.token = token", False),
+    ],
+)
+def test_code_has_a_credential_where_it_has_the_string(code, written):
+    assert bool(list(_credentials.configured("generate.py", code))) is written
+
+
+def test_a_path_of_the_vault_is_no_credential():
+    text = "vault.hashicorp.com/agent-inject-secret-api-key: database/static-creds/rag-reader"
+    assert not list(_credentials.configured("deployment.yaml", text))
+
+
 def test_the_layers_are_those_of_the_design_and_at_least_one():
     cluster = MemoryCluster(*namespaces("rag-llm", "gateway", "monitoring"))
     assert _places.layers(cluster) == ["rag-llm", "gateway"]

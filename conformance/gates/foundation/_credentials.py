@@ -1,5 +1,6 @@
 """Credentials in text: by the shape of the value, or by the name it is given to."""
 
+import ast
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -23,6 +24,8 @@ _ASSIGNED = re.compile(
     r"^[ \t]*(?:export[ \t]+)?[\"']?([A-Za-z][\w.-]*)[\"']?[ \t]*[:=][ \t]*[\"']?([^\s\"',;#]+)",
     re.M,
 )
+# The injector's annotation names a path of the vault.
+_REFERENCE = "vault.hashicorp.com/agent-inject-secret-"
 _WORDS = {"true", "false", "null", "none", "string", "required", "optional"}
 
 
@@ -42,7 +45,8 @@ def named(name: str, value: str) -> bool:
     """Whether `name` is that of a credential and `value` is one written out."""
     text = value.strip()
     given = bool(text) and text.lower() not in _WORDS and not _STANDS_FOR.match(text)
-    return given and NAMES.search(name.replace("-", "_")) is not None
+    named_so = NAMES.search(name.replace("-", "_")) is not None
+    return given and named_so and not name.startswith(_REFERENCE)
 
 
 def configured(name: str, text: str) -> Iterator[str]:
@@ -50,9 +54,39 @@ def configured(name: str, text: str) -> Iterator[str]:
     yield from shaped(text)
     if named(name, text) and "\n" not in text.strip():
         yield f"{name} is written out"
-    pairs = {*_assigned(text), *_pairs(_documents(text))}
+    pairs = (
+        _literals(text) if name.endswith(".py") else {*_assigned(text), *_pairs(_documents(text))}
+    )
     for key in sorted({key for key, value in pairs if named(key, value)}):
         yield f"{key} is written out"
+
+
+def _literals(code: str) -> set[tuple[str, str]]:
+    """Names that Python code gives a string to; a name that it computes a value for has none written out."""
+    try:
+        tree = ast.parse(code)
+    except SyntaxError:  # not what it calls itself
+        return set(_assigned(code))
+    found: set[tuple[str, str]] = set()
+    given: list[tuple[str, ast.expr | None]]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            given = [(ast.unparse(target), node.value) for target in node.targets]
+        elif isinstance(node, ast.AnnAssign | ast.NamedExpr):
+            given = [(ast.unparse(node.target), node.value)]
+        elif isinstance(node, ast.keyword):
+            given = [(node.arg or "", node.value)]
+        elif isinstance(node, ast.Dict):
+            given = [(_text(key), value) for key, value in zip(node.keys, node.values, strict=True)]
+        else:
+            continue
+        found |= {(name, text) for name, value in given if (text := _text(value))}
+    return found
+
+
+def _text(node: ast.expr | None) -> str:
+    """A string constant's text, '' for anything else."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
 def _documents(text: str) -> list[Any]:

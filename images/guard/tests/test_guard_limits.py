@@ -129,7 +129,7 @@ def test_a_malformed_file_refuses_everybody(tmp_path, text):
     assert refused.value.status == 503
 
 
-@pytest.mark.parametrize("url", ["http://x", "redis://user:pw@host"])
+@pytest.mark.parametrize("url", ["http://x", "redis://user:secret@host"])
 def test_an_address_that_is_none_or_has_a_login_is_refused(url):
     with pytest.raises(LimitsError, match="GUARD_LIMITS_URL"):
         open_counter(url, None)
