@@ -103,7 +103,8 @@ def flux_bounds(environment: Environment) -> Iterator[Finding]:
     for item in environment.of("Kustomization"):
         if is_ours(item):
             spec = item["spec"]
-            good = spec.get("prune") is True and spec.get("wait") is True
+            waits = spec.get("wait") is True or bool(spec.get("healthChecks"))
+            good = spec.get("prune") is True and waits
             if not (good and spec.get("timeout") and spec.get("retryInterval")):
                 message = "needs prune, wait, timeout and retryInterval"
                 yield Finding("flux-bounds", name_of(item), message)
