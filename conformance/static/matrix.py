@@ -80,7 +80,12 @@ def read(path: Path = FILE, variables: Mapping[str, str] | None = None) -> Matri
             if _holds(entry, vars_)
             for edge in _edges({**entry, "to": f"{OUTSIDE}/{ANY}"})
         }
-        outside = {edge for entry in data["outside"] for edge in _edges({"from": OUTSIDE, **entry})}
+        outside = {
+            edge
+            for entry in data["outside"]
+            if _holds(entry, vars_)
+            for edge in _edges({"from": OUTSIDE, **entry})
+        }
         reached = {(e["to"], p) for e in data["exceptions"] if "to" in e for p in e["ports"]}
         reaching = {(e["from"], p) for e in data["exceptions"] if "from" in e for p in e["ports"]}
     except (KeyError, TypeError, ValueError, OSError) as error:

@@ -73,7 +73,9 @@ def _route(rule: Node) -> Node:
 def _access_log(path: Path) -> Node:
     release = _read("platform/mesh/base/controllers/istiod.yaml")
     (provider,) = release["spec"]["values"]["meshConfig"]["extensionProviders"]
-    (used,) = _read("apps/gateway/base/access-log.yaml")["spec"]["accessLogging"][0]["providers"]
+    (used,) = _read("apps/gateway/base/filters/access-log.yaml")["spec"]["accessLogging"][0][
+        "providers"
+    ]
     assert provider["name"] == used["name"]
     labels = provider["envoyFileAccessLog"]["logFormat"]["labels"]
     return {
@@ -87,7 +89,7 @@ def _access_log(path: Path) -> Node:
 
 
 def _listener(parameters: edge.EdgeParameters) -> Node:
-    routes = [_route(r) for r in _read("apps/retrieval/base/route.yaml")["spec"]["rules"]]
+    routes = [_route(r) for r in _read("apps/gateway/base/retrieval.yaml")["spec"]["rules"]]
     manager = {
         "@type": f"{_TYPE}filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "gateway",
@@ -118,9 +120,9 @@ def _cluster(name: str, endpoint: edge.Endpoint) -> Node:
 def write_config(parameters: edge.EdgeParameters, path: Path) -> Path:
     """Write the configuration to `path`, checked by Envoy itself."""
     listener = _listener(parameters)
-    folder = ROOT / "apps/gateway/base"
+    folder = ROOT / "apps/gateway/base/filters"
     for name in sorted(yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]):
-        manifest = _read(f"apps/gateway/base/{name}")
+        manifest = _read(f"apps/gateway/base/filters/{name}")
         if manifest["kind"] == "EnvoyFilter":
             for patch in manifest["spec"]["configPatches"]:
                 _applied(listener, patch)

@@ -22,6 +22,7 @@ COMPANY = {
     "cloud_account": "3f2504e0-4f89-11d3-9a0c-0305e82c3301",
     "pod_cidr": "10.12.0.0/14",
     "token_audience": "https://germanywestcentral.oic.prod-aks.azure.com/klinik/",
+    "domain": "rag.klinik.example",
     "kms_key": "vault-unseal",
     "kms_ring": "klinik-rag",
     "vault_identity": "6fa459ea-ee8a-3ca4-894e-db77e160355e",
