@@ -145,7 +145,8 @@ def test_containerd_forgets_only_what_it_has(tmp_path, monkeypatch):
 
 
 def test_every_upstream_registry_is_mirrored():
-    assert node_tree.upstream_registries() == ["docker.io", "ghcr.io", "quay.io", "registry.k8s.io"]
+    known = ["docker.elastic.co", "docker.io", "ghcr.io", "quay.io", "registry.k8s.io"]
+    assert node_tree.upstream_registries() == known
 
 
 def test_the_provider_follows_what_the_machine_has(monkeypatch, tmp_path):

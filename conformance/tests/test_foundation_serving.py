@@ -5,8 +5,8 @@ import itertools
 import pytest
 
 from conformance.gate import ProbeError
-from conformance.gates.foundation import _workloads, serving_ready
-from conformance.probes.cluster import FAULT, LABEL, ApiError, unique
+from conformance.gates.foundation import serving_ready
+from conformance.probes.cluster import FAULT, LABEL, ApiError, unique, workloads
 from conformance.tests._memory_cluster import Context, MemoryCluster, named, values
 
 API = serving_ready.API
@@ -181,11 +181,11 @@ def test_a_restart_deletes_the_pods_and_waits_for_others():
         named("Pod", "w-0", "ns", labels={"app": "w"}, spec={"n": next(names)})
     )
     before = cluster.get("v1", "Pod", "w-0", "ns")["metadata"]["uid"]
-    _workloads.restart(cluster, "ns", "w")
+    workloads.restart(cluster, "ns", "w")
     assert cluster.get("v1", "Pod", "w-0", "ns")["metadata"]["uid"] != before
 
 
 @pytest.mark.parametrize("stale", [{"generation": 2}, {"ready": 0}])
 def test_a_workload_that_is_not_ready_in_time_is_an_error(stale):
     with pytest.raises(ProbeError, match="ready"):
-        _workloads.wait_ready(MemoryCluster(workload(**stale)), "StatefulSet", "ns", "w")
+        workloads.wait_ready(MemoryCluster(workload(**stale)), "StatefulSet", "ns", "w")
