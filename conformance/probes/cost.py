@@ -49,7 +49,9 @@ def prices(environment: str, folder: Path = CLUSTERS) -> Prices:
         data = yaml.safe_load(file.read_text(encoding="utf-8"))
         jsonschema.validate(data, json.loads(SCHEMA.read_text(encoding="utf-8")))
     except OSError as error:
-        raise ProbeError(f"{file}: {error.strerror}: say there what is paid") from error
+        raise ProbeError(
+            f"{file}: {error.strerror}: say there what is paid, as docs/fork.md shows"
+        ) from error
     except (yaml.YAMLError, jsonschema.ValidationError) as error:
         where = "/".join(map(str, getattr(error, "path", ())))
         raise ProbeError(f"{file} {where}: {getattr(error, 'message', error)}") from error
