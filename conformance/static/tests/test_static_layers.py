@@ -1,4 +1,4 @@
-"""What several objects of an environment say must be the same: its store, its bucket, how many tenants there are."""
+"""What several objects of an environment say must be the same: store, bucket, number of tenants."""
 
 import pytest
 
