@@ -13,6 +13,8 @@ ACCOUNTS = {
     "template": "audit_template",
     "retention": "audit_retention",
     "reader": "audit_reader",
+    "fluent-bit": "log_writer",
+    "operator": "log_reader",
 }
 
 

@@ -31,6 +31,19 @@ def test_the_template_is_strict_and_lets_the_server_make_indices():
     assert (settings["number_of_shards"], settings["number_of_replicas"]) == (2, 1)
 
 
+def test_the_logs_template_is_put_where_logs_are_kept(environment, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Elasticsearch, "call", lambda self, *call: asked.append(call))
+    assert template.main() == 0
+    assert [path for _, path, _ in asked] == ["/_index_template/audit"]
+    monkeypatch.setenv("LOGS_RETENTION_DAYS", "30")
+    assert template.main() == 0
+    _, path, body = asked[-1]
+    assert path == "/_index_template/rag-logs"
+    assert body["template"]["lifecycle"] == {"data_retention": "30d"}
+    assert body["template"]["settings"]["index"]["number_of_replicas"] == 1
+
+
 def test_a_day_is_kept_until_its_last_moment_is_old_enough():
     names = ["audit-2026.11.19", "audit-2026.11.18", "audit-2026.11.17", "audit-keep", "other"]
     assert retention.expired(names, 10, AT) == ["audit-2026.11.17", "audit-2026.11.18"]

@@ -324,6 +324,40 @@ def test_template_and_reader_have_nothing_else(elasticsearch, made):
     assert httpx.get(f"{elasticsearch.url}/audit-*/_search", trust_env=False).status_code == 401
 
 
+def _logged(elasticsearch, name, identifier, verb="create", at="2026-11-29T12:00:00.123456789Z"):
+    """The status of one line of a container in the logs, as Fluent Bit sends it."""
+    line = {"@timestamp": at, "log": "x", "fields": {"status": 200, "a": {"b": "c"}}}
+    line["kubernetes"] = {"namespace_name": "rag-gateway", "pod_name": "gateway-1"}
+    action = json.dumps({verb: {"_index": "rag-logs", "_id": identifier}})
+    lines = f"{action}\n{json.dumps(line)}\n"
+    said = status(elasticsearch, name, "POST", "/_bulk", lines=lines).json()
+    return said["items"][0][verb]["status"]
+
+
+def test_logs_are_appended_once_and_the_server_deletes_them(elasticsearch, made):
+    assert _logged(elasticsearch, "fluent-bit", "early") in (403, 404)  # no template yet
+    with account(elasticsearch, "template") as server:
+        server.call("PUT", "/_index_template/rag-logs", template.logs(0, 30))
+    assert _logged(elasticsearch, "fluent-bit", "one") == 201
+    assert _logged(elasticsearch, "fluent-bit", "one") == 409
+    assert _logged(elasticsearch, "fluent-bit", "one", "index") in (400, 403)
+    assert _logged(elasticsearch, "indexer", "two") == 403
+    settle()
+    query = {"query": {"bool": {"filter": [{"term": {"kubernetes.pod_name": "gateway-1"}}]}}}
+    query["query"]["bool"]["filter"].append({"term": {"fields.a.b": "c"}})
+    hits = status(elasticsearch, "operator", "POST", "/rag-logs/_search", query).json()["hits"]
+    assert [hit["_id"] for hit in hits["hits"]] == ["one"]
+    (part,) = status(elasticsearch, "operator", "GET", "/rag-logs/_mapping").json()
+    assert part.startswith(".ds-rag-logs-")
+    with account(elasticsearch, "template") as server:
+        (kept,) = server.call("GET", "/_index_template/rag-logs")["index_templates"]
+    assert kept["index_template"]["template"]["lifecycle"]["data_retention"] == "30d"
+    for name in ("fluent-bit", "reader"):
+        assert status(elasticsearch, name, "GET", "/rag-logs/_search").status_code == 403
+    assert status(elasticsearch, "fluent-bit", "GET", f"/{TODAY}/_search").status_code == 403
+    assert status(elasticsearch, "fluent-bit", "DELETE", f"/{part}").status_code == 403
+
+
 def test_topics_are_made_once_and_brought_in_step(kafka):
     admin = AdminClient({"bootstrap.servers": kafka.address})
     name = f"t-{uuid.uuid4().hex[:8]}"

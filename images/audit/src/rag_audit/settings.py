@@ -39,6 +39,7 @@ class TemplateSettings(ElasticsearchSettings):
 
     audit_index_shards: int = Field(1, ge=1)
     audit_index_replicas: int = Field(1, ge=0)
+    logs_retention_days: int | None = Field(None, ge=1)
 
 
 class RetentionSettings(ElasticsearchSettings):

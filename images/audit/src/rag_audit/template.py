@@ -11,6 +11,7 @@ from rag_audit.errors import AuditError
 from rag_audit.settings import TemplateSettings, load
 
 NAME = "audit"
+LOGS = "rag-logs"
 
 
 def template(shards: int, replicas: int) -> dict[str, Any]:
@@ -23,13 +24,25 @@ def template(shards: int, replicas: int) -> dict[str, Any]:
     return made
 
 
+def logs(replicas: int, days: int) -> dict[str, Any]:
+    """The template of the containers' logs: a data stream whose parts the server deletes after `days`."""
+    made: dict[str, Any] = orjson.loads(files("rag_audit").joinpath("logs.json").read_bytes())
+    made["template"]["settings"]["index"]["number_of_replicas"] = replicas
+    made["template"]["lifecycle"] = {"data_retention": f"{days}d"}
+    return made
+
+
 def main() -> int:
-    """Put the template; 1 with the reason on standard error."""
+    """Put the templates; 1 with the reason on standard error."""
     settings = load(TemplateSettings, "rag-audit-template")
     wanted = template(settings.audit_index_shards, settings.audit_index_replicas)
     try:
         with Elasticsearch(settings) as server:
             server.call("PUT", f"/_index_template/{NAME}", wanted)
+            if days := settings.logs_retention_days:
+                server.call(
+                    "PUT", f"/_index_template/{LOGS}", logs(settings.audit_index_replicas, days)
+                )
     except AuditError as error:
         print(f"rag-audit-template: {error}", file=sys.stderr)
         return 1
