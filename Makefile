@@ -3,10 +3,10 @@
 SHELL := bash
 BIN := .venv/bin
 GATES := --phase foundation # of the cluster; GATES= judges the layers too
-ENVIRONMENT := lab
+ENVIRONMENT ?= lab
 CLUSTER := # --kind or --node: what `up` makes, whether Docker is here or not
 .PHONY: help setup demo up down sync status gates local-up local-down local-status local-gates \
-  admission pin-digests promote-check promote go-live conformance images images-scan images-publish secrets-scan pictures test test-servers unit lint types lock benchmark clean
+  admission pin-digests promote-check rules promote go-live conformance images images-scan images-publish secrets-scan pictures test test-servers unit lint types lock benchmark clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -54,11 +54,11 @@ promote-check: setup ## may REVISION go to production? REPORT must be its signed
 	@$(BIN)/python -m conformance.promotion "$(or $(REPORT),report)" --revision "$(REVISION)" \
 	  --environment "$(ENVIRONMENT)" --public-key "$(PUBLIC_KEY)" --hours "$(or $(HOURS),72)"
 
-rules: setup ## the alerts as objects of the Prometheus operator, after a change of observability/base/rules
-	@$(BIN)/python -m conformance.static.prometheus_rules
-
 promote: setup ## the same as a pull request asks it: REVISION contains production, and its report is fetched
 	@tools/promote.sh
+
+rules: setup ## the alerts as objects of the Prometheus operator, after a change of observability/base/rules
+	@$(BIN)/python -m conformance.static.prometheus_rules
 
 go-live: setup ## every gate on a real cluster, at this commit; the report is signed
 	@tools/go-live.sh

@@ -65,6 +65,14 @@ def test_every_step_is_a_make_target_that_exists():
         assert {w for w in words if "=" not in w and not w.startswith('"')} <= TARGETS, (name, run)
 
 
+def test_make_leaves_the_environment_that_a_job_names():
+    told = {**os.environ, "ENVIRONMENT": "staging"}
+    done = subprocess.run(
+        ["make", "-n", "promote-check"], cwd=ROOT, env=told, capture_output=True, text=True
+    )
+    assert '--environment "staging"' in done.stdout
+
+
 def test_what_the_issue_asks_for_is_there():
     assert {f.stem for f in FILES} >= {"validate", "images", "conformance", "go-live", "promote"}
 

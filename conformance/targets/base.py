@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -172,8 +173,8 @@ class Target(Protocol):
     def audit_unwritable(self) -> AbstractContextManager[None]:
         """Inside the block no audit record can be made durable: a full disk, a log that is down."""
 
-    def audit_records(self) -> list[dict[str, Any]]:
-        """All audit records so far."""
+    def audit_records(self, since: datetime | None = None) -> list[dict[str, Any]]:
+        """All audit records so far; of a cluster those from `since`, or this run's beginning, on."""
 
     def flagged(self) -> list[dict[str, Any]]:
         """The guard's flag log."""

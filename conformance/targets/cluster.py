@@ -32,7 +32,7 @@ class ClusterTarget(Services):
         self.environment = description.environment
         self.cluster = Cluster(kubeconfig)
         self.told = description
-        self._since = (datetime.now(UTC) - _CLOCKS).isoformat(timespec="seconds")
+        self._since = datetime.now(UTC) - _CLOCKS
 
     @classmethod
     def load(cls, file: Path) -> "ClusterTarget":
@@ -121,9 +121,10 @@ class ClusterTarget(Services):
             finally:
                 objects.delete(endpoint, keys, bucket, key)
 
-    def audit_records(self) -> list[dict[str, Any]]:
-        """All audit records since this run began, in the order of their times."""
-        return records.audit(self.cluster, self.vault, self._since)
+    def audit_records(self, since: datetime | None = None) -> list[dict[str, Any]]:
+        """All audit records from `since`, or this run's beginning, on, in the order of their times."""
+        first = (since or self._since).isoformat(timespec="seconds")
+        return records.audit(self.cluster, self.vault, first)
 
     def flagged(self) -> list[dict[str, Any]]:
         """The guard's flag log, as far as its pods' logs reach."""

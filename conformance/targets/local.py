@@ -4,6 +4,7 @@ import resource
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ class LocalTarget(Services):
         finally:
             document.unlink(missing_ok=True)
 
-    def audit_records(self) -> list[dict[str, Any]]:
+    def audit_records(self, since: datetime | None = None) -> list[dict[str, Any]]:
         """All audit records so far, in file order."""
         return logs.read_folder(self.description.audit_dir, "audit-*.jsonl", "audit spool")
 

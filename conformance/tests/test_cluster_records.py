@@ -122,6 +122,9 @@ def test_audit_records_are_this_runs_once_the_index_has_caught_up(target, index,
     assert [r["request_id"] for r in target.audit_records()] == ["2998", "2999", "3000"]
     assert index.lag == 0
     assert len(index.asked) == 2
+    later = datetime(3000, 1, 1, tzinfo=UTC)
+    index.hits = [{"time": t, "request_id": t} for t in ("2999", "3001")]
+    assert [r["request_id"] for r in target.audit_records(later)] == ["3001"]
     assert index.asked[0][0].startswith("Basic ")
     assert index.asked[1][1]["search_after"] == ["2999", "", ""]
 

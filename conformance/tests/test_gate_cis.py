@@ -60,9 +60,11 @@ KUBELET = {
     "rotateCertificates": True,
 }
 FILES = {
-    "/etc/kubernetes/kubelet.conf": [0o600, 0, 0],
-    "/etc/kubernetes/admin.conf": [0o600, 0, 0],
-    "/etc/kubernetes/manifests/etcd.yaml": [0o600, 0, 0],
+    **{
+        f"/etc/kubernetes/{name}.conf": [0o600, 0, 0]
+        for name in ("kubelet", "admin", "scheduler", "controller-manager")
+    },
+    **{f"/etc/kubernetes/manifests/{name}.yaml": [0o600, 0, 0] for name in FLAGS},
     "/etc/kubernetes/pki/ca.crt": [0o644, 0, 0],
     "/etc/kubernetes/pki/etcd/ca.key": [0o600, 0, 0],
     "/var/lib/kubelet/config.yaml": [0o600, 0, 0],
@@ -236,6 +238,14 @@ def test_what_cannot_be_looked_at_is_an_error():
     cluster.objects.pop(("v1", "Node", "n1", ""))
     with pytest.raises(ProbeError, match="no node"):
         measured(cluster)
+
+
+def test_a_check_that_finds_no_file_fails():
+    cluster = Hardened()
+    del cluster.files["/etc/kubernetes/scheduler.conf"]
+    seen = measured(cluster)
+    assert [note.partition(":")[0] for note in seen.notes] == ["1.1.15", "1.1.16"]
+    assert values(seen)["failed"] == 2
 
 
 def test_a_data_folder_that_was_not_found_fails():

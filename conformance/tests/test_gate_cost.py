@@ -1,6 +1,6 @@
 """cost-report: every hour is somebody's, priced by a file that is validated, or it is told."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -63,16 +63,20 @@ def record(tenant="demo", path="/v1/retrieve", **more):
 
 def context(cluster, monkeypatch, records=None):
     made = LiveContext(cluster, window_minutes=60, office_hours=HOURS)
-    made.target.environment = "lab"
-    made.target.audit_records = lambda: [record()] if records is None else records
+    made.target.environment, made.since = "lab", []
+    made.target.audit_records = lambda since: (
+        made.since.append(since) or ([record()] if records is None else records)
+    )
     monkeypatch.setattr(cost_report, "OWN_QUESTIONS", 1)
     return made
 
 
 def test_a_platform_whose_cost_is_known_is_green(monkeypatch):
     cluster = Billed({LLM: 2.0, ("monitoring", "prometheus"): 1.0}, deployment(*LLM, spec()))
-    seen = cost_report.measure(context(cluster, monkeypatch))
+    made = context(cluster, monkeypatch)
+    seen = cost_report.measure(made)
     told = values(seen)
+    assert datetime.now(UTC) - made.since[0] >= timedelta(minutes=60)  # as long as is billed
     assert told["unattributed_share"] == 0
     assert told["off_hours_saving_share"] == pytest.approx(1 - 50 / 168, abs=0.001)
     assert told["replica_hours"] == 3

@@ -99,20 +99,27 @@ def _kubelet(path: str, wrong: Callable[[object], bool]) -> Judge:
 
 def _mode(most: int, *paths: str, suffix: str | None = None) -> Judge:
     """Files at `paths` (with a suffix: those below that end with it) have no bit beyond `most`."""
-
-    def judge(state: State) -> Iterator[str]:
-        for node, path, (mode, _, _) in _files(state, paths, suffix):
-            if mode & ~most:
-                yield f"{node}:{path} has mode {mode:o}"
-
-    return judge
+    return _each_file(lambda t: f"has mode {t[0]:o}" if t[0] & ~most else "", paths, suffix)
 
 
 def _root(*paths: str, suffix: str | None = None) -> Judge:
+    return _each_file(
+        lambda t: f"belongs to {t[1]}:{t[2]}" if t[1:] != (0, 0) else "", paths, suffix
+    )
+
+
+def _each_file(
+    wrong: Callable[[tuple[int, int, int]], str], paths: Sequence[str], suffix: str | None
+) -> Judge:
+    """What is nowhere is wrong too: a check of no file has judged nothing."""
+
     def judge(state: State) -> Iterator[str]:
-        for node, path, (_, uid, gid) in _files(state, paths, suffix):
-            if (uid, gid) != (0, 0):
-                yield f"{node}:{path} belongs to {uid}:{gid}"
+        found = [*_files(state, paths, suffix)]
+        if not found:
+            yield f"{', '.join(paths)}: on no node"
+        for node, path, told in found:
+            if problem := wrong(told):
+                yield f"{node}:{path} {problem}"
 
     return judge
 

@@ -64,7 +64,7 @@ def _recent(context: Context, minutes: int) -> list[dict[str, str]]:
     """The audit records of the time that is billed; raises `ProbeError` for one without a time."""
     since = datetime.now(UTC) - timedelta(minutes=minutes)
     try:
-        records = context.target.audit_records()
+        records = context.target.audit_records(since)
         return [r for r in records if datetime.fromisoformat(r["time"]) >= since]
     except (KeyError, ValueError, TypeError) as error:
         raise ProbeError(f"an audit record without a readable time: {error!r}") from error

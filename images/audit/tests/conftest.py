@@ -4,6 +4,7 @@ import json
 
 import httpx
 import pytest
+from confluent_kafka import OFFSET_INVALID, TopicPartition
 
 from rag_audit.documents import now
 from rag_audit.elasticsearch import Elasticsearch
@@ -48,7 +49,7 @@ class Log:
 
     def __init__(self, *values):
         self.messages = [Message(value, n) for n, value in enumerate(values)]
-        self.at = self.committed = 0
+        self.at = self.done = 0
         self.closed = False
 
     def subscribe(self, topics, on_assign):
@@ -61,16 +62,19 @@ class Log:
 
     def commit(self, offsets, asynchronous):
         assert asynchronous is False
-        (self.committed,) = [place.offset for place in offsets]
+        (self.done,) = [place.offset for place in offsets]
 
     def seek(self, place):
         self.at = place.offset
 
     def assignment(self):
-        return []
+        return [TopicPartition("audit", 0)]
 
-    def position(self, places):
-        return places
+    def committed(self, places, timeout):
+        return [TopicPartition(p.topic, p.partition, self.done or OFFSET_INVALID) for p in places]
+
+    def get_watermark_offsets(self, _place, cached):
+        return 0, len(self.messages)
 
     def close(self):
         self.closed = True

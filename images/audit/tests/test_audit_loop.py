@@ -24,7 +24,7 @@ def value(metrics, name, **labels):
 def test_a_batch_is_indexed_then_committed(indexer_of, index, metrics):
     log = Log(*lines(record("r1"), record("r1", "completion"), record("r2")))
     indexer_of(log).step()
-    assert len(index.documents) == 3 and log.committed == 3
+    assert len(index.documents) == 3 and log.done == 3
     assert value(metrics, "audit_indexed_total", event="intent") == 2
     assert value(metrics, "audit_delay_seconds_count") == 3
 
@@ -32,8 +32,26 @@ def test_a_batch_is_indexed_then_committed(indexer_of, index, metrics):
 def test_a_record_that_is_delivered_twice_is_one_document(indexer_of, index, metrics):
     log = Log(*lines(record("r1")) * 2)
     indexer_of(log).step()
-    assert len(index.documents) == 1 and log.committed == 2
+    assert len(index.documents) == 1 and log.done == 2
     assert value(metrics, "audit_duplicates_total") == 1
+
+
+def test_the_lag_is_what_is_not_committed_also_after_a_new_start(indexer_of, metrics, monkeypatch):
+    log = Log(*lines(record("r1"), record("r2")))
+    indexer = indexer_of(log)
+    indexer.step()
+    assert value(metrics, "audit_lag_records") == 2
+    indexer_of(log).step()  # another one, which has read nothing
+    assert value(metrics, "audit_lag_records") == 0
+
+    def fail(_places, timeout):
+        raise KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+
+    log.messages.append(Message(lines(record("r3"))[0], 2))
+    monkeypatch.setattr(log, "committed", fail)
+    indexer.step()
+    assert log.done == 3
+    assert value(metrics, "audit_lag_records") == 0  # as it was last known
 
 
 def test_two_records_under_one_id_are_two_documents(indexer_of, index):
@@ -59,10 +77,10 @@ def test_while_the_index_fails_nothing_is_committed(indexer_of, index, metrics, 
     indexer = indexer_of(log)
     index.failures = [failure]
     indexer.step()
-    assert (log.committed, log.at) == (0, 0) and indexer.reason
+    assert (log.done, log.at) == (0, 0) and indexer.reason
     assert value(metrics, "audit_bulk_failures_total") == 1
     indexer.step()
-    assert log.committed == 2 and indexer.reason is None
+    assert log.done == 2 and indexer.reason is None
     assert len(index.documents) == 2
 
 
@@ -71,17 +89,17 @@ def test_a_record_that_is_refused_for_now_holds_the_batch(indexer_of, index, kep
     indexer = indexer_of(log)
     index.refused = {"r2": 404}  # no template yet
     indexer.step()
-    assert log.committed == 0 and kept.letters == []
+    assert log.done == 0 and kept.letters == []
     index.refused = {}
     indexer.step()
-    assert log.committed == 3 and len(index.documents) == 2 and len(kept.letters) == 1
+    assert log.done == 3 and len(index.documents) == 2 and len(kept.letters) == 1
 
 
 def test_poison_is_put_aside_with_its_reason_and_the_rest_goes_on(indexer_of, index, kept, metrics):
     log = Log(b"{torn", *lines(record("r1"), record("r2")))
     index.refused = {"r1": 400}
     indexer_of(log).step()
-    assert log.committed == 3 and len(index.documents) == 1
+    assert log.done == 3 and len(index.documents) == 1
     (first, why_first), (second, why_second) = kept.letters
     assert (first, second) == (0, 1)
     assert "not JSON" in why_first and "by the test" in why_second
@@ -92,10 +110,10 @@ def test_when_the_dead_letter_topic_is_down_nothing_is_committed(indexer_of, kep
     log, kept.down = Log(b"{torn"), True
     indexer = indexer_of(log)
     indexer.step()
-    assert log.committed == 0 and "dead-letter" in indexer.reason
+    assert log.done == 0 and "dead-letter" in indexer.reason
     kept.down = False
     indexer.step()
-    assert log.committed == 1
+    assert log.done == 1
 
 
 def test_a_partition_that_was_lost_meanwhile_is_left_to_its_new_owner(indexer_of, index):
@@ -138,7 +156,7 @@ def test_an_error_of_the_log_is_no_record(indexer_of):
     log = Log()
     log.messages = [Message(None, 0, error=KafkaError(KafkaError._ALL_BROKERS_DOWN))]
     indexer_of(log).step()
-    assert log.committed == 0
+    assert log.done == 0
 
 
 def test_the_service_is_ready_measured_and_stopped(indexer_of, metrics):

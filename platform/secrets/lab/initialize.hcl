@@ -48,7 +48,8 @@ initialize "auth" {
       token_ttl                        = "10m"
       audience                         = "https://kubernetes.default.svc.cluster.local"
     }
-  }  request "generator-policy" {
+  }
+  request "generator-policy" {
     operation = "update"
     path      = "sys/policies/acl/secret-generator"
     data = {

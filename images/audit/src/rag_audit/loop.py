@@ -19,6 +19,7 @@ from rag_audit.settings import IndexerSettings
 log = logging.getLogger(__name__)
 _FIRST_BACKOFF = 0.5
 _QUEUED_KB = 16_384  # read ahead, at most
+_LAG_SECONDS = 5.0
 
 
 def open_consumer(settings: IndexerSettings) -> Consumer:
@@ -158,8 +159,15 @@ class Indexer:
             raise KafkaException(error)
 
     def _measure_lag(self) -> None:
+        """What lies behind the group's commits: a position is unknown until something was read."""
+        own = self._consumer.assignment()
+        try:
+            places = self._consumer.committed(own, timeout=_LAG_SECONDS) if own else []
+        except KafkaException as error:
+            log.warning("the lag is not known", extra={"reason": str(error)})
+            return
         lag = 0
-        for place in self._consumer.position(self._consumer.assignment()):
+        for place in places:
             low, high = self._consumer.get_watermark_offsets(place, cached=True)
             lag += max(0, high - max(place.offset, low)) if high > 0 else 0
         self._metrics.lag.set(lag)

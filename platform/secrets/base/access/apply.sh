@@ -38,7 +38,8 @@ $lists
 LISTS
 
 # What the lists no longer name is taken back.
-vault list auth/kubernetes/role | sed 1,2d | while read -r role; do
+roles=$(vault list auth/kubernetes/role)
+echo "$roles" | sed 1,2d | while read -r role; do
   case "$wanted" in *" $role "*) continue ;; esac
   vault delete "auth/kubernetes/role/$role"
   vault policy delete "$role"
