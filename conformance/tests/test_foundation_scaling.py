@@ -91,6 +91,12 @@ def test_an_api_without_a_node_is_unavailable():
     assert values(measured(cluster))["apis_unavailable"] == 1
 
 
+def test_what_is_wrong_between_two_scrapes_is_asked_again(monkeypatch):
+    monkeypatch.setattr(autoscaling_ready, "POLL_SECONDS", 0)
+    told = iter([{"nodes": "empty"}, {"nodes": ""}])
+    assert autoscaling_ready._settled(lambda: next(told), seconds=60) == {"nodes": ""}
+
+
 def test_no_answer_at_all_is_an_error():
     cluster = Keda()
     cluster.answers[NODES] = ApiError(NODES, 0, "refused")

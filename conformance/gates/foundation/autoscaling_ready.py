@@ -1,7 +1,7 @@
 """autoscaling-ready: KEDA scales by a real query, and every ScaledObject's query has data."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from conformance.gate import Context, Fault, Gate, Observation, Phase, ProbeError
@@ -23,13 +23,13 @@ EMPTY = "sum(rag_conformance_no_such_series)"
 
 def measure(context: Context) -> Observation:
     """The APIs behind autoscaling, a Deployment really scaled from zero, and all queries."""
-    cluster = context.target.cluster
-    apis = dict(_queries.unavailable(cluster))
+    cluster, settle = context.target.cluster, float(context.parameter("settle_seconds"))
+    apis = _settled(lambda: dict(_queries.unavailable(cluster)), settle)
     name = unique(cluster, "scaling")
     with planted(cluster, namespace(name), *_scaled(context, name, QUERIES)):
         limit = float(context.parameter("scale_seconds"))
         seconds = seconds_until(lambda: _ready_replicas(cluster, name), limit)
-        queries = _answers(cluster, float(context.parameter("settle_seconds")))
+        queries = _settled(lambda: _answers(cluster), settle)
     context.evidence.write("scaling.json", {"apis": apis, "queries": queries, "0 to 1 s": seconds})
     wrong = {what: why for what, why in {**apis, **queries}.items() if why}
     metrics = {
@@ -47,17 +47,24 @@ def _ready_replicas(cluster: Cluster, name: str) -> int:
     return int(status.get("readyReplicas", 0))
 
 
-def _answers(cluster: Cluster, seconds: float) -> dict[str, str]:
-    """Every query of every ScaledObject; one without data is asked again until `seconds` are over."""
+def _settled(ask: Callable[[], dict[str, str]], seconds: float) -> dict[str, str]:
+    """What `ask` finds wrong; asked again until nothing is, or `seconds` are over.
+
+    metrics-server has nothing to say of a node from a scrape that failed to the next, 15 s later.
+    """
     deadline = time.monotonic() + seconds
-    while True:
-        found: dict[str, str] = {}
-        for item in cluster.list(_queries.API, _queries.KIND):
-            if "deletionTimestamp" not in item["metadata"]:
-                found |= _queries.answers(cluster, item)
-        if not any(found.values()) or time.monotonic() > deadline:
-            return found
+    while any((found := ask()).values()) and time.monotonic() <= deadline:
         time.sleep(POLL_SECONDS)
+    return found
+
+
+def _answers(cluster: Cluster) -> dict[str, str]:
+    """Every query of every ScaledObject, with what is wrong with it."""
+    found: dict[str, str] = {}
+    for item in cluster.list(_queries.API, _queries.KIND):
+        if "deletionTimestamp" not in item["metadata"]:
+            found |= _queries.answers(cluster, item)
+    return found
 
 
 def _scaled(context: Context, name: str, queries: tuple[str, ...]) -> tuple[Object, Object]:
