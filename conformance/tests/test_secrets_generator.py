@@ -16,6 +16,7 @@ from conformance.static.environment import ROOT
 from conformance.tests import _openbao
 
 GENERATOR = ROOT / "platform/secrets/lab/generator"
+LISTS = sorted((ROOT / "platform/secrets").rglob("*-accounts.txt"))
 ACCESS = ROOT / "platform/secrets/base/access"
 
 
@@ -182,6 +183,16 @@ def test_an_account_reads_its_own_folder_and_its_grants(bao, apply):
             else:
                 with pytest.raises(AssertionError, match="permission denied"):
                     bao.secret(path, token=token)
+
+
+@pytest.mark.network
+def test_every_account_of_the_lists_is_one_that_the_role_may_make(bao, apply):
+    lists = {f.name.removesuffix("-accounts.txt"): f.read_text() for f in LISTS}
+    assert {"service", "lab"} <= lists.keys()
+    apply(**lists)
+    made = set(json.loads(bao.run("list", "-format=json", "auth/kubernetes/role")))
+    named = [line.split()[:2] for text in lists.values() for line in text.splitlines()]
+    assert {".".join(account) for account in named} <= made
 
 
 @pytest.mark.network

@@ -29,8 +29,10 @@ initialize "auth" {
     path      = "sys/policies/acl/vault-access"
     data = {
       policy = <<-EOT
+        path "sys/policies/acl/logging.*" { capabilities = ["create", "read", "update", "delete"] }
         path "sys/policies/acl/rag-*" { capabilities = ["create", "read", "update", "delete"] }
         path "sys/policies/acl/vault.*" { capabilities = ["create", "read", "update", "delete"] }
+        path "auth/kubernetes/role/logging.*" { capabilities = ["create", "read", "update", "delete"] }
         path "auth/kubernetes/role/rag-*" { capabilities = ["create", "read", "update", "delete"] }
         path "auth/kubernetes/role/vault.*" { capabilities = ["create", "read", "update", "delete"] }
         path "auth/kubernetes/role" { capabilities = ["list"] }
