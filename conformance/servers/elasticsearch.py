@@ -57,6 +57,8 @@ class Elasticsearch(Server):
             "transport.port": free_port(),
             "path.data": str(self.folder / "data"),
             "path.logs": str(self.folder / "logs"),
+            # A test's index is small, and how full this machine's disk is decides nothing.
+            "cluster.routing.allocation.disk.threshold_enabled": False,
         }
 
     def _answers(self) -> bool:
