@@ -35,7 +35,8 @@ def write(run: "Run") -> Written:
     folder = run.settings.report
     record = data.record(run)
     pages = runbooks.write(folder, [gate["id"] for gate in record["gates"]])
-    written = [data.write(folder, record), page.write(folder, record, run.results), *pages]
+    shown = page.write(folder, record, run.results)
+    written = [data.write(folder, record), shown, *pages]
     junit = folder / "junit.xml"
     seal.seal(folder, [*written, *([junit] if junit.is_file() else [])], run.settings.signing_key)
-    return Written(run.verdict, page.headline(record), written[-1])
+    return Written(run.verdict, page.headline(record), shown)

@@ -159,10 +159,11 @@ def test_numbers_for_people():
     assert page.limit(None) == ""
 
 
-def test_what_to_do_travels_with_the_report(suite, green):
+def test_what_to_do_travels_with_the_report(suite, green, capfd):
     suite.gate("gateway-auth", green, phase="intelligence")
     suite.gate("alpha", green)
     suite.run()
+    assert "report.html" in capfd.readouterr().err  # the page is what the last line names
     text = (suite.report_folder / "report.html").read_text()
     assert re.findall(r'href="(runbooks/[^"]+)"', text) == ["runbooks/gateway-auth.md"]
     assert (
