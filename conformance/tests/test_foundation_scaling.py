@@ -4,6 +4,7 @@ import pytest
 
 from conformance.gate import ProbeError
 from conformance.gates.foundation import _queries, autoscaling_ready
+from conformance.probes import waiting
 from conformance.probes.cluster import ApiError
 from conformance.probes.cluster.prometheus import Prometheus
 from conformance.tests._memory_cluster import Context, MemoryCluster, named, values
@@ -92,9 +93,12 @@ def test_an_api_without_a_node_is_unavailable():
 
 
 def test_what_is_wrong_between_two_scrapes_is_asked_again(monkeypatch):
-    monkeypatch.setattr(autoscaling_ready, "POLL_SECONDS", 0)
-    told = iter([{"nodes": "empty"}, {"nodes": ""}])
-    assert autoscaling_ready._settled(lambda: next(told), seconds=60) == {"nodes": ""}
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 0)
+    cluster, told = Keda(), iter([{"items": []}])
+    cluster.answers[NODES] = lambda _: next(told, VALUE)
+    seen = autoscaling_ready.measure(Context(cluster, scale_seconds=0, settle_seconds=60))
+    assert values(seen)["apis_unavailable"] == 0
+    assert next(told, None) is None
 
 
 def test_no_answer_at_all_is_an_error():

@@ -1,13 +1,11 @@
 """autoscaling-ready: KEDA scales by a real query, and every ScaledObject's query has data."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from conformance.gate import Context, Fault, Gate, Observation, Phase, ProbeError
 from conformance.gates.foundation import _queries
 from conformance.gates.foundation._probes import (
-    POLL_SECONDS,
     lasting,
     namespace,
     seconds_until,
@@ -15,6 +13,7 @@ from conformance.gates.foundation._probes import (
 )
 from conformance.probes.cluster import FAULT, LABEL, Cluster, Object, planted, unique
 from conformance.probes.cluster.prometheus import Prometheus
+from conformance.probes.waiting import settled
 from conformance.stats import exactly
 
 QUERIES = ("sum(up)", "count(up)")
@@ -24,12 +23,13 @@ EMPTY = "sum(rag_conformance_no_such_series)"
 def measure(context: Context) -> Observation:
     """The APIs behind autoscaling, a Deployment really scaled from zero, and all queries."""
     cluster, settle = context.target.cluster, float(context.parameter("settle_seconds"))
-    apis = _settled(lambda: dict(_queries.unavailable(cluster)), settle)
+    # metrics-server has nothing to say of a node from a scrape that failed to the next, 15 s later.
+    apis = settled(lambda: dict(_queries.unavailable(cluster)), settle, bad=_any)
     name = unique(cluster, "scaling")
     with planted(cluster, namespace(name), *_scaled(context, name, QUERIES)):
         limit = float(context.parameter("scale_seconds"))
         seconds = seconds_until(lambda: _ready_replicas(cluster, name), limit)
-        queries = _settled(lambda: _answers(cluster), settle)
+        queries = settled(lambda: _answers(cluster), settle, bad=_any)
     context.evidence.write("scaling.json", {"apis": apis, "queries": queries, "0 to 1 s": seconds})
     wrong = {what: why for what, why in {**apis, **queries}.items() if why}
     metrics = {
@@ -47,15 +47,8 @@ def _ready_replicas(cluster: Cluster, name: str) -> int:
     return int(status.get("readyReplicas", 0))
 
 
-def _settled(ask: Callable[[], dict[str, str]], seconds: float) -> dict[str, str]:
-    """What `ask` finds wrong; asked again until nothing is, or `seconds` are over.
-
-    metrics-server has nothing to say of a node from a scrape that failed to the next, 15 s later.
-    """
-    deadline = time.monotonic() + seconds
-    while any((found := ask()).values()) and time.monotonic() <= deadline:
-        time.sleep(POLL_SECONDS)
-    return found
+def _any(wrong: dict[str, str]) -> bool:
+    return any(wrong.values())
 
 
 def _answers(cluster: Cluster) -> dict[str, str]:
