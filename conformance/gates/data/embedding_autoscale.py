@@ -5,8 +5,7 @@ from contextlib import contextmanager
 
 from conformance.gate import Context, Fault, Gate, Observation, Phase, Plot, ProbeError
 from conformance.gates.data import _traffic
-from conformance.probes.cluster import changed
-from conformance.probes.cluster.scaling import KEDA, SCALED_OBJECT, Scaled, Timeline, watched
+from conformance.probes.cluster.scaling import Scaled, Timeline, watched
 from conformance.probes.load import Load, rates
 from conformance.probes.waiting import settled
 from conformance.stats import exactly
@@ -64,23 +63,14 @@ def _loaded(context: Context, scaled: Scaled, line: Timeline) -> Load:
 
 
 @contextmanager
-def _held(context: Context, **spec: int) -> Iterator[None]:
-    """The ScaledObject with other numbers."""
-    cluster = context.target.cluster
-    scaled = Scaled.of(cluster, *WHERE)
-    with changed(cluster, KEDA, SCALED_OBJECT, scaled.name, {"spec": spec}, scaled.namespace):
-        yield
-
-
-@contextmanager
 def _never_more(context: Context) -> Iterator[None]:
-    with _held(context, maxReplicaCount=1):
+    with Scaled.of(context.target.cluster, *WHERE).held({"maxReplicaCount": 1}):
         yield
 
 
 @contextmanager
 def _never_less(context: Context) -> Iterator[None]:
-    with _held(context, minReplicaCount=2):
+    with Scaled.of(context.target.cluster, *WHERE).held({"minReplicaCount": 2}):
         yield
 
 

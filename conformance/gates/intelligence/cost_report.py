@@ -8,8 +8,8 @@ from conformance.gate import Context, Fault, Gate, Measurement, Observation, Pha
 from conformance.gates.data import _traffic
 from conformance.gates.intelligence import _costs, _office_hours
 from conformance.gates.intelligence._office_hours import OfficeHours
-from conformance.probes.cluster import Object, changed
-from conformance.probes.cluster.scaling import KEDA, SCALED_OBJECT, Scaled
+from conformance.probes.cluster import Object
+from conformance.probes.cluster.scaling import Scaled
 from conformance.probes.cost import prices
 from conformance.probes.waiting import settled
 from conformance.stats import exactly
@@ -82,10 +82,7 @@ def _saving(context: Context, scaled_object: Object) -> Measurement:
 
 @contextmanager
 def _never_off(context: Context) -> Iterator[None]:
-    cluster = context.target.cluster
-    scaled = Scaled.of(cluster, *MODEL)
-    patch = {"spec": {"minReplicaCount": 1}}
-    with changed(cluster, KEDA, SCALED_OBJECT, scaled.name, patch, scaled.namespace):
+    with Scaled.of(context.target.cluster, *MODEL).held({"minReplicaCount": 1}):
         yield
 
 

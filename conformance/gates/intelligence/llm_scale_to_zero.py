@@ -14,8 +14,7 @@ from conformance.gate import Context, Fault, Gate, Observation, Phase, Plot, Pro
 from conformance.gates.intelligence import _office_hours
 from conformance.gates.intelligence._answers import BEFORE_THE_MODEL
 from conformance.gates.intelligence._office_hours import OfficeHours
-from conformance.probes.cluster import changed
-from conformance.probes.cluster.scaling import KEDA, SCALED_OBJECT, Scaled, watched
+from conformance.probes.cluster.scaling import Scaled, watched
 from conformance.probes.waiting import settled
 from conformance.stats import exactly
 
@@ -50,12 +49,12 @@ def measure(context: Context) -> Observation:
     )
 
 
-def _without_cron(context: Context) -> list[dict[str, Any]]:
-    """The triggers of the model's ScaledObject that wake it for a question; raises `ProbeError`."""
-    return _waking(Scaled.of(context.target.cluster, *WHERE).item)
+def _scaled(context: Context) -> Scaled:
+    return Scaled.of(context.target.cluster, *WHERE)
 
 
 def _waking(scaled_object: dict[str, Any]) -> list[dict[str, Any]]:
+    """The triggers of the model's ScaledObject that wake it for a question; raises `ProbeError`."""
     triggers = deepcopy(scaled_object["spec"]["triggers"])
     waking = [trigger for trigger in triggers if trigger["type"] != "cron"]
     if not waking:
@@ -69,8 +68,7 @@ def _off_hours(scaled: Scaled, declared: dict[str, Any]) -> Iterator[None]:
     if not any(w.wants(datetime.now(UTC)) for w in _office_hours.windows(declared)):
         yield
         return
-    patch = {"spec": {"triggers": _waking(declared)}}
-    with changed(scaled.cluster, KEDA, SCALED_OBJECT, scaled.name, patch, scaled.namespace):
+    with scaled.held({"triggers": _waking(declared)}):
         yield
 
 
@@ -107,37 +105,32 @@ def _ask(client: httpx.Client, question: str) -> tuple[str, dict[str, Any]]:
 
 
 @contextmanager
-def _with(context: Context, spec: dict[str, Any]) -> Iterator[None]:
-    cluster = context.target.cluster
-    scaled = Scaled.of(cluster, *WHERE)
-    with changed(cluster, KEDA, SCALED_OBJECT, scaled.name, {"spec": spec}, scaled.namespace):
-        yield
-
-
-@contextmanager
 def _always_warm(context: Context) -> Iterator[None]:
-    with _with(context, {"minReplicaCount": 1, "triggers": _without_cron(context)}):
+    scaled = _scaled(context)
+    with scaled.held({"minReplicaCount": 1, "triggers": _waking(scaled.item)}):
         yield
 
 
 @contextmanager
 def _no_wake_up(context: Context) -> Iterator[None]:
     """The queue's trigger asks for a depth that no queue reaches."""
-    deaf = _without_cron(context)
+    scaled = _scaled(context)
+    deaf = _waking(scaled.item)
     for trigger in deaf:
         trigger["metadata"] |= {"activationThreshold": "1000000"}
-    with _with(context, {"triggers": deaf}):
+    with scaled.held({"triggers": deaf}):
         yield
 
 
 @contextmanager
 def _night_shift(context: Context) -> Iterator[None]:
     """The cron windows open at night instead."""
-    triggers = deepcopy(Scaled.of(context.target.cluster, *WHERE).item["spec"]["triggers"])
+    scaled = _scaled(context)
+    triggers = deepcopy(scaled.item["spec"]["triggers"])
     for trigger in triggers:
         if trigger["type"] == "cron":
             trigger["metadata"] |= {"start": "0 1 * * *", "end": "0 2 * * *"}
-    with _with(context, {"triggers": triggers}):
+    with scaled.held({"triggers": triggers}):
         yield
 
 

@@ -2,12 +2,13 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from conformance.gate import ProbeError
-from conformance.probes.cluster import Cluster, Object
+from conformance.probes.cluster import Cluster, Object, changed
 from conformance.probes.cluster.workloads import APPS
 
 KEDA, SCALED_OBJECT = "keda.sh/v1alpha1", "ScaledObject"
@@ -50,6 +51,13 @@ class Scaled:
     def ready(self) -> int:
         """How many replicas are ready."""
         return int((self._deployment().get("status") or {}).get("readyReplicas", 0))
+
+    @contextmanager
+    def held(self, spec: Mapping[str, Any]) -> Iterator[None]:
+        """Inside the block the ScaledObject has `spec` merged into its own."""
+        merged = {"spec": dict(spec)}
+        with changed(self.cluster, KEDA, SCALED_OBJECT, self.name, merged, self.namespace):
+            yield
 
     def _deployment(self) -> Object:
         return self.cluster.get(APPS, "Deployment", self.deployment, self.namespace)
