@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -18,6 +18,7 @@ from conformance.targets import describe
 from conformance.targets import http as http_clients
 from conformance.targets.base import Description
 from conformance.targets.reconfigured import running, started
+from conformance.targets.stopping import Stopping
 
 READY_SECONDS = 120.0
 STOP_SECONDS = 60.0
@@ -25,7 +26,7 @@ KEEP_ALIVE_SECONDS = 75  # longer than a proxy is likely to keep an idle connect
 _UP, _DOWN = (10, 20, 30), (0, 100, 200)  # starting, running, backing off; stopped, exited, fatal
 
 
-class SupervisorProcesses:
+class SupervisorProcesses(Stopping):
     """Implements `targets.base.Processes`."""
 
     def __init__(self, description: Description) -> None:
@@ -69,11 +70,6 @@ class SupervisorProcesses:
             self._rpc("startProcess", name, True)
         self.wait_ready(name)
 
-    def restart(self, name: str) -> None:
-        """Stop, then start."""
-        self.stop(name)
-        self.start(name)
-
     def wait_ready(self, name: str, seconds: float = READY_SECONDS) -> None:
         """Wait until the program answers on its endpoint, readiness included."""
         url = self.endpoint(name)
@@ -86,15 +82,6 @@ class SupervisorProcesses:
         aliases = {"postgresql": "vector_db", "postgres": "vector_db", "envoy": "gateway"}
         field = f"{aliases.get(name, name)}_url"
         return str(getattr(self.description, field, ""))
-
-    @contextmanager
-    def stopped(self, *names: str) -> Iterator[None]:
-        """The programs are down inside the block and running and ready after it."""
-        with ExitStack() as stack:
-            for name in names:
-                stack.callback(self.start, name)
-                self.stop(name)
-            yield
 
     def kill(self, name: str) -> None:
         """End a running program with SIGKILL; the supervisor brings it back."""

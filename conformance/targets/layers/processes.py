@@ -12,6 +12,7 @@ from conformance.targets.kube.errors import Object
 from conformance.targets.layers import workloads
 from conformance.targets.layers.places import PLACES, behind, forward, place, pods
 from conformance.targets.layers.relay import IMAGE, relayed
+from conformance.targets.stopping import Stopping
 
 READY_SECONDS, STOP_SECONDS, KILL_SECONDS = 300.0, 120.0, 60.0
 MESH_SECONDS = 2.0  # the proxies learn of new pods, and of gone ones, a moment later
@@ -21,7 +22,7 @@ POLICY_SECONDS = 6.0  # and the network's policy agent of a pod that stands in, 
 _KILL = "import resource; resource.prlimit(1, resource.RLIMIT_CPU, (1, 1))"
 
 
-class ClusterProcesses:
+class ClusterProcesses(Stopping):
     """Implements `targets.base.Processes`."""
 
     def __init__(self, cluster: Cluster, image: str = IMAGE) -> None:
@@ -54,11 +55,6 @@ class ClusterProcesses:
             self._ran.discard(at.account)
         self.wait_ready(name)
 
-    def restart(self, name: str) -> None:
-        """Stop, then start."""
-        self.stop(name)
-        self.start(name)
-
     def wait_ready(self, name: str, seconds: float = READY_SECONDS) -> None:
         """Wait until all of the program's pods are ready and its Service leads to one."""
         at, held = place(name), [""]
@@ -74,15 +70,6 @@ class ClusterProcesses:
         except ProbeError as error:
             raise ProbeError(f"{error}: {held[0]}") from error
         time.sleep(MESH_SECONDS)
-
-    @contextmanager
-    def stopped(self, *names: str) -> Iterator[None]:
-        """The programs are down inside the block and running and ready after it."""
-        with ExitStack() as stack:
-            for name in names:
-                stack.callback(self.start, name)
-                self.stop(name)
-            yield
 
     def kill(self, name: str) -> None:
         """End the program with SIGKILL in all its pods; the kubelet starts it again."""
