@@ -1,6 +1,8 @@
 """The servers as pytest fixtures: `pytest_plugins = ["conformance.servers.fixture"]`."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 import pytest
 
@@ -8,6 +10,7 @@ from conformance.servers.elasticsearch import Elasticsearch
 from conformance.servers.kafka import Kafka
 from conformance.servers.rabbitmq import RabbitMQ
 
+S = TypeVar("S", Kafka, Elasticsearch, RabbitMQ)
 ACCOUNTS = {
     "indexer": "audit_writer",
     "template": "audit_template",
@@ -18,34 +21,31 @@ ACCOUNTS = {
 }
 
 
-@pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    """A running broker; a test that stops it starts it again."""
-    server = Kafka(tmp_path_factory.mktemp("kafka"))
+@contextmanager
+def _running(server: S) -> Iterator[S]:
     try:
         server.start()
         yield server
     finally:
         server.kill()
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """A running broker; a test that stops it starts it again."""
+    with _running(Kafka(tmp_path_factory.mktemp("kafka"))) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def elasticsearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elasticsearch]:
     """A running node with the platform's accounts; a test that stops it starts it again."""
-    server = Elasticsearch(tmp_path_factory.mktemp("elasticsearch"), ACCOUNTS)
-    try:
-        server.start()
+    with _running(Elasticsearch(tmp_path_factory.mktemp("elasticsearch"), ACCOUNTS)) as server:
         yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture(scope="session")
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
     """A running node; a test that stops it starts it again."""
-    server = RabbitMQ(tmp_path_factory.mktemp("rabbitmq"))
-    try:
-        server.start()
+    with _running(RabbitMQ(tmp_path_factory.mktemp("rabbitmq"))) as server:
         yield server
-    finally:
-        server.kill()
