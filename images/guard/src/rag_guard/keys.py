@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rag_common.tenancy import InvalidTenantError, tenant_name
+from rag_guard.watched import WatchedFile
 
 
 class KeysFileError(Exception):
@@ -26,8 +27,10 @@ class ApiKeys:
     """The keys of a file `{"<sha256 hex>": {"tenant", "user"}}`."""
 
     path: Path
-    _stamp: tuple[int, int, int] | None = field(default=None, init=False)
-    _identities: dict[str, Identity] = field(default_factory=dict, init=False)
+    _file: WatchedFile[dict[str, Identity]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._file = WatchedFile(self.path, _parse)
 
     def identify(self, key: str) -> Identity | None:
         """Whose `key` is; None when nobody's. Raises `KeysFileError`. Takes the same time for any key."""
@@ -41,15 +44,9 @@ class ApiKeys:
     def current(self) -> dict[str, Identity]:
         """All identities by digest, as the file says now; raises `KeysFileError`."""
         try:
-            status = self.path.stat()
-            stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
-            if stamp != self._stamp:
-                self._identities = _parse(self.path.read_text(encoding="utf-8"))
-                self._stamp = stamp
+            return self._file.current()
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            self._stamp = None
             raise KeysFileError(f"{self.path}: {type(error).__name__}") from error
-        return self._identities
 
 
 def _parse(text: str) -> dict[str, Identity]:

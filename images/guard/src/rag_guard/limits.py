@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from rag_common.files import SecretFileError, read_credentials
 from rag_common.problem import Problem
+from rag_guard.watched import WatchedFile
 
 SECONDS = 0.5  # a counter that is slower refuses everybody, and so does one that is gone
 _log = logging.getLogger(__name__)
@@ -48,24 +49,24 @@ class Limits:
     """The file `{"default": {"requests_per_minute", "burst"}, "tenants": {name: the same}}` as it is now."""
 
     path: Path
-    _stamp: tuple[int, int, int] | None = field(default=None, init=False)
-    _default: Limit = field(default=Limit(1, 1), init=False)
-    _tenants: Mapping[str, Limit] = field(default_factory=dict, init=False)
+    _file: WatchedFile[tuple[Limit, dict[str, Limit]]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._file = WatchedFile(self.path, _limits)
 
     def of(self, tenant: str) -> Limit:
         """The tenant's limit; raises `LimitsError`."""
         try:
-            status = self.path.stat()
-            stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
-            if stamp != self._stamp:
-                data = yaml.safe_load(self.path.read_text(encoding="utf-8"))
-                self._default = _limit(data["default"])
-                self._tenants = {n: _limit(v) for n, v in (data.get("tenants") or {}).items()}
-                self._stamp = stamp
+            default, tenants = self._file.current()
         except (OSError, yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
-            self._stamp = None
             raise LimitsError(f"{self.path}: {type(error).__name__}: {error}") from error
-        return self._tenants.get(tenant, self._default)
+        return tenants.get(tenant, default)
+
+
+def _limits(text: str) -> tuple[Limit, dict[str, Limit]]:
+    data = yaml.safe_load(text)
+    tenants = {name: _limit(entry) for name, entry in (data.get("tenants") or {}).items()}
+    return _limit(data["default"]), tenants
 
 
 def _limit(entry: Mapping[str, Any]) -> Limit:
