@@ -36,11 +36,11 @@ class Asking(FastHttpUser):
         return random.expovariate(1 / ORDERS["think_seconds"])
 
     def ask(self, path: str, body: dict[str, Any]) -> None:
-        """One question; a 403 with a rule is the guard's answer and no failure."""
+        """One question; a 403 with a rule is the guard's own refusal, told apart from failures."""
         headers = {"x-api-key": KEY}
         with self.client.post(path, json=body, headers=headers, catch_response=True) as answer:
             if answer.status_code == 403 and "rule" in (answer.text or ""):
-                answer.success()
+                answer.failure(ORDERS["refused"])
             elif answer.status_code != 200:
                 answer.failure(f"{answer.status_code}: {(answer.text or '')[:120]}")
 
@@ -95,5 +95,6 @@ def write_down(environment: Any, **_: Any) -> None:
 def _count(runner: Any) -> None:
     with (FOLDER / "users.jsonl").open("a", encoding="utf-8", buffering=1) as file:
         while True:
-            file.write(json.dumps([time.time(), runner.user_count]) + "\n")
+            answering = runner.reported_user_classes_count.get(Answered.__name__, 0)
+            file.write(json.dumps([time.time(), runner.user_count, answering]) + "\n")
             gevent.sleep(SECONDS)

@@ -17,11 +17,15 @@ from conformance.gate import ProbeError
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 START_SECONDS, END_SECONDS = 60.0, 30.0
+REFUSED = "refused by the guard"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: when it ended (Unix seconds), its path, how long it took, what failed."""
+    """One request: when it ended (Unix seconds), its path, how long it took, what failed.
+
+    `error` is `REFUSED` when the guard took the question for an attack.
+    """
 
     at: float
     path: str
@@ -31,10 +35,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What users saw: their requests, and how many users there were at each second."""
+    """What users saw: their requests, how many there were at each second, how many asked the model."""
 
     requests: Sequence[Request]
     users: Sequence[tuple[float, int]]
+    answering: Sequence[tuple[float, int]] = ()
 
     def held(self, users: int, seconds: float) -> tuple[float, float]:
         """The last `seconds` with all users; raises `ProbeError` unless they came that long before."""
@@ -59,7 +64,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix="users-") as name:
         folder = Path(name)
         _private(folder / "key", api_key)
-        told = {**orders, "folder": name, "key_file": str(folder / "key")}
+        told = {**orders, "refused": REFUSED, "folder": name, "key_file": str(folder / "key")}
         _private(folder / "orders.json", json.dumps(told))
         port = free_port()
         options = ["--headless", "-u", str(orders["users"]), "-r", str(orders["spawn_rate"])]
@@ -128,8 +133,12 @@ def _read(folder: Path) -> Seen:
     rows = [row for file in folder.glob("requests-*.jsonl") for row in _lines(file)]
     if not rows:
         raise ProbeError(f"no user asked anything: {_tail(folder)}")
-    counted = [(float(at), int(n)) for at, n in _lines(folder / "users.jsonl")]
-    return Seen([Request(*row) for row in sorted(rows)], counted)
+    counted = list(_lines(folder / "users.jsonl"))
+    return Seen(
+        [Request(*row) for row in sorted(rows)],
+        [(float(at), int(n)) for at, n, _ in counted],
+        [(float(at), int(n)) for at, _, n in counted],
+    )
 
 
 def _lines(file: Path) -> Iterator[list[Any]]:

@@ -24,12 +24,13 @@ class _Gateway(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
         allowed = self.headers["x-api-key"] == KEY
-        status = 503 if self.server.broken else 200 if allowed else 401
+        status = self.server.broken or (200 if allowed else 401)
         self.server.asked.append((self.path, json.loads(body)))
         self.send_response(status)
-        self.send_header("content-length", "2")
+        body = b'{"rule": "patterns"}' if status == 403 else b"{}"
+        self.send_header("content-length", str(len(body)))
         self.end_headers()
-        self.wfile.write(b"{}")
+        self.wfile.write(body)
 
     def log_message(self, *args):
         pass
@@ -38,7 +39,7 @@ class _Gateway(BaseHTTPRequestHandler):
 @pytest.fixture
 def gateway():
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Gateway)
-    server.broken, server.asked = False, []
+    server.broken, server.asked = 0, []
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -82,7 +83,8 @@ def test_users_are_served_and_counted(gateway):
     made = context(gateway)
     seen = load_500_users.measure(made)
     told = values(seen)
-    assert (told["users"], told["failed_share"]) == (12, 0)
+    assert (told["users"], told["answering_users"]) == (12, 2)
+    assert (told["failed_share"], told["refused_share"]) == (0, 0)
     assert told["requests_per_second"] > 5
     assert 0 < told["p95"] < 3 > told["answer_p95"] > 0
     assert {path for path, _ in gateway.asked} == {"/v1/retrieve", "/v1/answer"}
@@ -92,7 +94,7 @@ def test_users_are_served_and_counted(gateway):
 
 
 def test_users_that_are_refused_are_failures_without_an_end(gateway):
-    gateway.broken = True
+    gateway.broken = 503
     seen = load_500_users.measure(context(gateway, answering_users=0))
     told = values(seen)
     assert told["failed_share"] == 1
@@ -100,6 +102,14 @@ def test_users_that_are_refused_are_failures_without_an_end(gateway):
     assert told["p95"] == float("inf")
     assert "answer_p95" not in told
     assert any("503" in note for note in seen.notes)
+
+
+def test_what_the_guard_refuses_is_counted_and_not_served(gateway):
+    gateway.broken = 403
+    with pytest.raises(ProbeError, match="nothing"):  # no question was let through to be timed
+        load_500_users.measure(context(gateway))
+    seen = Seen([Request(t, "/", 1, users.REFUSED if t % 2 else "") for t in range(60)], [])
+    assert load_500_users._slowest(seen.requests, 0, 60).value == 0.5
 
 
 def test_locust_that_breaks_is_an_error_with_its_last_words(gateway, monkeypatch, tmp_path):

@@ -23,15 +23,17 @@ def measure(context: Context) -> Observation:
     seen = _asked(context, orders, hold)
     start, end = seen.held(orders["users"], hold)
     held = [r for r in seen.requests if start <= r.at <= end]
-    answers = [r for r in held if r.path == ANSWER]
-    failed = [r for r in held if r.error]
+    passed = [r for r in held if r.error != users.REFUSED]
+    answers = [r for r in passed if r.path == ANSWER]
+    failed = [r for r in passed if r.error]
     context.evidence.write("requests.jsonl", held)
     metrics = {
-        "users": exactly(min(n for at, n in seen.users if start <= at <= end), len(seen.users)),
-        "answering_users": exactly(orders["answering_users"], 1),
+        "users": _fewest(seen.users, start, end),
+        "answering_users": _fewest(seen.answering, start, end),
         "requests_per_second": _slowest(held, start, end),
         "failed_share": share(len(failed), len(held)),
-        "p95": percentile([_seconds(r) for r in held], 0.95),
+        "refused_share": share(len(held) - len(passed), len(held)),
+        "p95": percentile([_seconds(r) for r in passed], 0.95),
     }
     if answers:
         metrics["answer_p95"] = percentile([_seconds(r) for r in answers], 0.95)
@@ -69,6 +71,12 @@ def _asked(context: Context, orders: dict[str, Any], hold: float) -> Seen:
         api_key=context.target.api_key(TENANT),
         progress=lambda done: context.progress(int(min(done, seconds)), int(seconds), "users ask"),
     )
+
+
+def _fewest(counted: Sequence[tuple[float, int]], start: float, end: float) -> Measurement:
+    """The fewest users of any second between the two."""
+    counts = [count for at, count in counted if start <= at <= end]
+    return exactly(min(counts, default=0), len(counts))
 
 
 def _seconds(request: Request) -> float:
