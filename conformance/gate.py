@@ -45,13 +45,18 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A picture for the report: named series of (x, y) points, drawn as `kind`."""
+    """A picture for the report: named series of (x, y) points, drawn as `kind`.
+
+    `marks` are upright lines, by what happened there; `names` stand below 0, 1, 2, … of the x axis.
+    """
 
     title: str
     x_label: str
     y_label: str
     series: Mapping[str, Sequence[tuple[float, float]]]
     kind: str = "line"  # line, step, bar or scatter
+    marks: Sequence[tuple[float, str]] = ()
+    names: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,13 @@ class Trail:
         assert completion is not None
         return [*_empty(completion, seen), *_different(completion, seen, tenant)]
 
+    def problems_at_last(self, seen: Seen, tenant: str) -> list[str]:
+        """The same of an answer that a gateway's earlier attempts, recorded as well, failed to get."""
+        found = self.records(seen)
+        intents = [r for r in found if r.get("event") == "intent"]
+        others = [r for r in found if r.get("event") != "intent" and r.get("status") != "failed"]
+        return Trail([*intents[:1], *others]).problems(seen, tenant)
+
     def unrequested(self, seen: Sequence[Seen], tenant: str, since: str) -> list[str]:
         """Ids of the tenant's requests since a time that no caller made."""
         known = {str(r["request_id"]) for s in seen for r in self.records(s)}

@@ -22,12 +22,14 @@ PAUSE_SECONDS = 0.2
 class Writes:
     """Documents written to a generation of its own in a tenant, from `writers` connections.
 
+    Each writer rests for `rest` seconds after a write.
     `acknowledged` maps the id of each document whose write returned to its content's hash.
     """
 
     target: Target
     tenant: str
     writers: int
+    rest: float = 0.0
     acknowledged: dict[str, str] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
 
@@ -111,6 +113,7 @@ class Writes:
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
                 self.acknowledged[document.doc_id] = document.content_hash
+                await asyncio.sleep(self.rest)
 
 
 def _document(name: str) -> tuple[Document, EmbeddedChunk]:

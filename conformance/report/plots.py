@@ -44,13 +44,25 @@ def _draw(axes: Axes, plot: Plot) -> None:
             axes.plot(xs, ys, label=name, color=colour)
 
 
+def _annotate(axes: Axes, plot: Plot) -> None:
+    """What happened when, and what the x axis counts."""
+    for at, what in plot.marks:
+        axes.axvline(at, color="#8c959f", linewidth=0.6, linestyle=":")
+        top: Any = {"transform": axes.get_xaxis_transform(), "va": "top", "ha": "right"}
+        axes.text(at, 1, what, rotation=90, fontsize=5, color="#57606a", **top)
+    if plot.names:
+        axes.set_xticks(range(len(plot.names)), plot.names, rotation=60, ha="right", fontsize=6)
+
+
 def svg(plot: Plot, salt: str) -> Markup:
     """The plot; `salt` keeps the ids of two plots on one page apart."""
+    width = 10.6 if plot.marks or plot.names else 5.2
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": salt}):
-        figure = Figure(figsize=(5.2, 2.9), layout="constrained")
+        figure = Figure(figsize=(width, 2.9), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         _draw(axes, plot)
+        _annotate(axes, plot)
         axes.set_title(plot.title, loc="left", fontsize=10)
         axes.set_xlabel(plot.x_label)
         axes.set_ylabel(plot.y_label)

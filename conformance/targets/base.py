@@ -119,6 +119,9 @@ class Target(Protocol):
     def gateway(self, tenant: str | None, *, timeout: float = 120) -> httpx.Client:
         """A client of the gateway as `tenant` (API key, else a JWT); None sends no credential."""
 
+    def outside(self) -> str:
+        """The gateway's URL for clients outside; '' where only the suite's own door leads in."""
+
     def gateway_async(self, tenant: str | None, *, timeout: float = 120) -> httpx.AsyncClient:
         """The same, asynchronous."""
 

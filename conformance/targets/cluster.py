@@ -69,6 +69,10 @@ class ClusterTarget(Services):
         urls = doors.urls(self.cluster, self.told)
         return replace(self.told, **urls, api_keys=self.secrets.api_keys, extra=extra)
 
+    def outside(self) -> str:
+        """The gateway's URL for clients that no node's agent carries; '' where only a door leads in."""
+        return self.told.gateway_url or doors.outside(self.cluster)
+
     def _key(self, name: str) -> Path:
         return self.secrets.key(name)
 

@@ -37,6 +37,10 @@ class Services:
         """A client of the gateway as `tenant` (API key, else a JWT); None sends no credential."""
         return http.client(self.description.gateway_url, timeout, self._edge_auth(tenant))
 
+    def outside(self) -> str:
+        """The gateway's URL for clients, or '' where they have none."""
+        return self.description.gateway_url
+
     def gateway_async(self, tenant: str | None, *, timeout: float = 120) -> httpx.AsyncClient:
         """The same, asynchronous."""
         return http.async_client(self.description.gateway_url, timeout, self._edge_auth(tenant))

@@ -139,7 +139,7 @@ def test_patches_are_merged_or_applied(cluster, server):
 def test_what_is_gone_need_not_be_deleted(cluster, server):
     cluster.delete("v1", "Pod", "absent", "here")
     cluster.delete("v1", "Pod", "p", "here", now=True)
-    assert server.calls[f"DELETE {PODS}/p"]["query"]["gracePeriodSeconds"] == ["0"]
+    assert server.calls[f"DELETE {PODS}/p"]["query"]["gracePeriodSeconds"] == ["1"]
     with pytest.raises(ApiError):
         cluster.delete("v1", "Pod", "teapot", "here")
 

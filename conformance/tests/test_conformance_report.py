@@ -151,6 +151,13 @@ def test_every_kind_of_plot_is_drawn(kind):
     assert plots.svg(Plot("Empty", "x", "y", {"a": []}, kind), "g-2").startswith("<svg")
 
 
+def test_what_happened_and_what_is_counted_stand_in_the_plot():
+    marked = Plot("T", "s", "y", {"a": [(0, 1), (9, 2)]}, marks=[(3, "the <guard> goes")])
+    assert "the &lt;guard&gt; goes" in plots.svg(marked, "g-1")
+    named = Plot("T", "", "s", {"a": [(0, 1), (1, 2)]}, "bar", names=["rag-a/b", "rag-c/d"])
+    assert "rag-a/b" in plots.svg(named, "g-2")
+
+
 def test_numbers_for_people():
     assert page.value(0.123456) == "0.1235"
     assert page.value(1234567, "s") == "1,234,567 s"

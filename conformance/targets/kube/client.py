@@ -143,8 +143,11 @@ class Cluster:
     def delete(
         self, api_version: str, kind: str, name: str, namespace: str = "", *, now: bool = False
     ) -> None:
-        """Delete it, at once if `now`; an object that is not there is fine. Raises `ApiError`."""
-        options = {"grace_period_seconds": 0} if now else {}
+        """Delete it, of a pod its processes a second later if `now`; what is not there is fine.
+
+        The pod stays until they are gone, so that no other takes its volume before. Raises `ApiError`.
+        """
+        options = {"grace_period_seconds": 1} if now else {}
         try:
             ref = (api_version, kind, name, namespace)
             self._call("delete", ref, propagation_policy="Background", **options)

@@ -1,5 +1,6 @@
 """URLs of this machine that lead to the layers' programs, and the metrics of all their pods."""
 
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,8 @@ from conformance.targets.base import Description
 from conformance.targets.kube.client import Cluster
 from conformance.targets.layers.places import forward, forward_to, place, pods
 
-_TIMEOUT_SECONDS = 10.0
+_TIMEOUT_SECONDS, _CONNECT_SECONDS = 10.0, 2.0
+_ADDRESSES = ("ExternalIP", "InternalIP")
 _URLS = {
     "gateway_url": ("gateway", "http://{}"),
     "guard_url": ("guard", "http://{}"),
@@ -29,6 +31,29 @@ def urls(cluster: Cluster, told: Description) -> dict[str, Any]:
     return {
         field: url.format(forward(cluster, name).address) for field, (name, url) in missing.items()
     }
+
+
+def outside(cluster: Cluster) -> str:
+    """The gateway's URL for clients outside of the cluster: a port of its nodes; '' where none leads in."""
+    at = place("gateway")
+    spec = cluster.get("v1", "Service", at.service, at.namespace)["spec"]
+    ports = [
+        p["nodePort"] for p in spec["ports"] if p.get("targetPort") == at.port and "nodePort" in p
+    ]
+    for node in cluster.list("v1", "Node"):
+        for address in node["status"].get("addresses", []):
+            for port in ports if address["type"] in _ADDRESSES else []:
+                if _connects(address["address"], port):
+                    return f"http://{address['address']}:{port}"
+    return ""
+
+
+def _connects(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), _CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def metrics(cluster: Cluster, service: str) -> Mapping[str, float]:

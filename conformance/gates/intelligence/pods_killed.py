@@ -1,0 +1,217 @@
+"""pods-killed: every pod of every layer is killed once under load; nothing acknowledged is lost."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from conformance.corpora.prepare import TENANT
+from conformance.gate import Context, Fault, Gate, Measurement, Observation, Phase, ProbeError
+from conformance.gates.foundation._layers import LAYERS
+from conformance.gates.intelligence import _callers, _kills
+from conformance.gates.intelligence._kills import Kill
+from conformance.probes.asked import Asking
+from conformance.probes.audit import Trail
+from conformance.probes.cluster import changed, killing
+from conformance.probes.cluster.killing import Victim
+from conformance.probes.cluster.workloads import APPS, restart
+from conformance.probes.node import Service
+from conformance.probes.writes import Writes
+from conformance.stats import exactly
+from conformance.targets.layers.places import place
+from conformance.targets.reconfigured import reconfigured
+
+SCRATCH = "conformance-scratch"  # the tenant that is written to
+MODEL = "rag-llm"  # killed last: it may have to wake first
+REPLICA = ("rag-vectordb", "vectordb-replica")
+UNREACHABLE = "unreachable: "
+IN_A_ROW = 5  # questions served after a kill until the platform counts as whole
+REST_SECONDS, POLL_SECONDS = 0.3, 0.25
+_CLOCKS = timedelta(minutes=1)
+
+
+class Source(Protocol):
+    """A workload or a service of the node."""
+
+    @property
+    def wanted(self) -> int:
+        """How many of it there are to be."""
+
+    def victims(self) -> Iterator[Victim]:
+        """Those that run."""
+
+
+def measure(context: Context) -> Observation:
+    """What callers, writers and the audit trail have of a platform whose pods are killed one by one."""
+    since = datetime.now(UTC) - _CLOCKS
+    sources = _sources(context)
+    writes = Writes(context.target, SCRATCH, int(context.parameter("writers")), REST_SECONDS)
+    try:
+        with _callers.asking(context) as asking, writes:
+            planned, kills = _killed(context, asking, sources)
+        lost = writes.lost()
+    finally:
+        with suppress(Exception):  # the measurement's own error, or its value, is what counts
+            writes.drop()
+    context.evidence.write("lost.json", {"lost": lost, "refused": writes.refused})
+    acknowledged = len(writes.acknowledged)
+    metrics = {
+        "lost_documents": exactly(len(lost), acknowledged),
+        "refused_writes": exactly(len(writes.refused), acknowledged),
+        "unaudited_answers": _unaudited(context, asking, since),
+    }
+    return _judged(context, planned, kills, asking, metrics)
+
+
+def _judged(
+    context: Context,
+    planned: int,
+    kills: Sequence[Kill],
+    asking: Asking,
+    metrics: Mapping[str, Measurement],
+) -> Observation:
+    found, others = _kills.costs(kills, asking.rows)
+    context.evidence.write("requests.csv", _kills.requests_csv(found, others))
+    context.evidence.write("kills.csv", _kills.kills_csv(found))
+    felt, at = context.parameter("felt"), place("gateway")
+    gateway = f"{at.namespace}/{at.account}"
+    services = context.parameter("node_services")
+    absent = sorted(set(felt) - {kill.name for kill in kills})
+    return Observation(
+        {**metrics, **_kills.metrics(planned, found, others, felt, gateway)},
+        notes=[
+            *map(str, found),
+            f"worst of what nobody should miss: {_kills.spared(found, others, felt)[1]}",
+            *(f"the node's services: {services}" for _ in [1] if isinstance(services, str)),
+            *(f"declared as felt, but not killed: {name}" for name in absent),
+        ],
+        plots=[*_kills.plots(found, others)],
+    )
+
+
+def _sources(context: Context) -> Mapping[str, Source]:
+    """What is killed, in this order: the layers, the node's services, the model."""
+    cluster = context.target.cluster
+    layers = killing.workloads(cluster, LAYERS)
+    for workload in layers:
+        if len(workload.pods()) < workload.wanted:
+            raise ProbeError(f"{workload}: not all of its pods serve before the first is killed")
+    order: list[Source] = [
+        *(workload for workload in layers if workload.namespace != MODEL),
+        *_services(context),
+        *(workload for workload in layers if workload.namespace == MODEL),
+    ]
+    return {str(source): source for source in order}
+
+
+def _services(context: Context) -> list[Source]:
+    """Services of the node by name, and workloads that serve it as `namespace/name`."""
+    declared, cluster = context.parameter("node_services"), context.target.cluster
+    if isinstance(declared, str):
+        if not declared.startswith(UNREACHABLE):
+            raise ProbeError(f"node_services: {declared!r}: a list, or '{UNREACHABLE}<reason>'")
+        return []
+    if not context.target.outside():
+        raise ProbeError(
+            "node_services: the suite's door to the gateway goes through the kubelet; "
+            "name gateway_url in target.json, or open a port of the node to it"
+        )
+    return [
+        killing.workload(cluster, name) if "/" in name else Service.of(cluster, name)
+        for name in declared
+    ]
+
+
+def _killed(
+    context: Context, asking: Asking, sources: Mapping[str, Source]
+) -> tuple[int, list[Kill]]:
+    """How many kills there were to be, and those made: none after one that was not recovered from."""
+    planned = {name: max(1, source.wanted) for name, source in sources.items()}
+    kills: list[Kill] = []
+    for number, (name, source) in enumerate(sources.items()):
+        context.progress(number, len(sources), f"killing {name}")
+        before = len(kills)
+        for victim in _awake(context, name, source):
+            kills.append(_kill(context, asking, victim))
+            if kills[-1].over is None:
+                return sum(planned.values()), kills
+        planned[name] = len(kills) - before
+    return sum(planned.values()), kills
+
+
+def _awake(context: Context, name: str, source: Source) -> list[Victim]:
+    """All of it, once it serves: an earlier kill was felt, or the questions have yet to wake it."""
+
+    def all_of_it() -> list[Victim]:
+        found = [*source.victims()]
+        return found if len(found) >= source.wanted else []
+
+    seconds = float(context.parameter("wake_seconds"))
+    found: list[Victim] = context.target.cluster.wait(all_of_it, seconds, f"{name} does not serve")
+    return found
+
+
+def _kill(context: Context, asking: Asking, victim: Victim) -> Kill:
+    """Kill it and wait, within its bound, until it is back and questions are served again."""
+    bounds = context.parameter("recovery_seconds")
+    limit = float(bounds.get(victim.name, bounds["default"]))
+    kill = Kill(victim.name, victim.what, asking.elapsed)
+    victim.kill()
+    while kill.over is None and (now := asking.elapsed - kill.at) < limit:
+        if kill.back is None and victim.back():
+            kill.back = now
+        if kill.back is not None and asking.well_since(kill.at + kill.back, IN_A_ROW):
+            kill.over = now
+        time.sleep(POLL_SECONDS)
+    return kill
+
+
+def _unaudited(context: Context, asking: Asking, since: datetime) -> Measurement:
+    """Answers that the audit trail does not tell of, once and as their callers have them."""
+    seen = [row.seen for row in asking.rows if row.seen]
+    trail = Trail(context.target.audit_records(since))
+    rows = [
+        {"request_id": one.request_id, "path": one.path, "problems": problems}
+        for one in seen
+        if (problems := trail.problems_at_last(one, TENANT))
+    ]
+    context.evidence.write("unaudited.jsonl", rows)
+    return exactly(len(rows), len(seen))
+
+
+@contextmanager
+def _no_way_back(context: Context) -> Iterator[None]:
+    """The store's replica is as it was until its pod goes: the next one fits no node."""
+    cluster, (namespace, name) = context.target.cluster, REPLICA
+    patch = {
+        "spec": {
+            "updateStrategy": {"type": "OnDelete", "rollingUpdate": None},
+            "template": {"spec": {"nodeSelector": {"rag-blueprint.dev/nowhere": "true"}}},
+        }
+    }
+    try:
+        with changed(cluster, APPS, "StatefulSet", name, patch, namespace):
+            yield
+    finally:
+        restart(cluster, namespace, name)  # a pod of the other template stays as it is
+
+
+@contextmanager
+def _muted(context: Context) -> Iterator[None]:
+    """Retrieval keeps its audit records to itself."""
+    with reconfigured(context.target, "retrieval", AUDIT_SINK="file:///tmp/audit"):
+        yield
+
+
+GATE = Gate(
+    id="pods-killed",
+    phase=Phase.INTELLIGENCE,
+    title="Any pod may die under load",
+    promise="no acknowledged data lost, errors bounded and counted",
+    measure=measure,
+    faults=(
+        Fault("the pod of the store's replica does not come back", _no_way_back),
+        Fault("the audit records go elsewhere", _muted),
+    ),
+)
