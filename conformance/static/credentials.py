@@ -1,7 +1,8 @@
 """Rules for secrets: none in Git, neither in a Secret nor in an environment variable."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from conformance.static.environment import Environment
 from conformance.static.finding import Finding, name_of
@@ -40,9 +41,16 @@ def secret_volume(environment: Environment) -> Iterator[Finding]:
     for pod in pods(environment):
         if pod.namespace.startswith(_LAYERS):
             for volume in pod.spec.get("volumes") or []:
-                if "secret" in volume:
+                if mounted(volume):
                     message = f"volume {volume['name']} is a Secret: use the vault's injector"
                     yield Finding("secret-volume", pod.where, message)
+
+
+def mounted(volume: Mapping[str, Any]) -> set[str]:
+    """The Secrets that a volume shows, also beside other things."""
+    parts = (volume.get("projected") or {}).get("sources") or []
+    alone = {str(volume["secret"].get("secretName"))} if "secret" in volume else set()
+    return alone | {str(part["secret"].get("name")) for part in parts if "secret" in part}
 
 
 RULES = (secret_data, secret_variable, secret_volume)

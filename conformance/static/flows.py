@@ -1,7 +1,7 @@
 """Rules for who may dial whom: the policies are the matrix, and the matrix keeps the seed's denials."""
 
 from collections.abc import Iterator
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 from conformance.static import edges
 from conformance.static.environment import Environment, elsewhere
@@ -58,7 +58,8 @@ def mesh_matrix(environment: Environment) -> Iterator[Finding]:
     matrix = read(variables=environment.variables)
     outside = (e for e in matrix.outside if e.from_namespace == OUTSIDE)  # tenants are, too
     wanted = matrix.flows | {Edge(OUTSIDE, ANY, *e[2:]) for e in map(astuple, outside)}
-    yield from _compare("authorise", wanted, set(edges.authorized(environment)), "mesh-matrix")
+    found = {_of_account(edge, matrix) for edge in edges.authorized(environment)}
+    yield from _compare("authorise", wanted, found, "mesh-matrix")
 
 
 def vault_accounts(environment: Environment) -> Iterator[Finding]:
@@ -83,6 +84,15 @@ def vault_accounts(environment: Environment) -> Iterator[Finding]:
 
 def _account_lists(item: Object) -> Iterator[str]:
     return (text for key, text in item["data"].items() if key.endswith("accounts.txt"))
+
+
+def _of_account(edge: Edge, matrix: Matrix) -> Edge:
+    """The edge from the account whose pods run under the identity that is authorised."""
+    caller = (edge.from_namespace, edge.from_account)
+    if caller in matrix.identities.values():  # no pod runs under its account's own name
+        return replace(edge, from_account=f"{edge.from_account}, which is no identity")
+    namespace, account = matrix.identities.get(caller, caller)
+    return replace(edge, from_namespace=namespace, from_account=account)
 
 
 def _denying(environment: Environment) -> Iterator[dict[str, dict[str, str]]]:

@@ -1,7 +1,7 @@
 """The allowed matrix, `platform/network-policies/matrix.yaml`: one edge a flow."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ class Matrix:
     reaching: frozenset[tuple[str, int]]
     leaving: frozenset[Edge] = frozenset()
     known: frozenset[tuple[str, str]] = frozenset()  # accounts of any cluster's choices
+    # Service accounts that an operator names, and whose pods run as them.
+    identities: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
 
     @property
     def accounts(self) -> set[tuple[str, str]]:
@@ -50,16 +52,21 @@ class Matrix:
 
     @property
     def layer_accounts(self) -> set[tuple[str, str]]:
-        """Those of the layers: each has a folder in the vault."""
-        return {account for account in self.accounts if account[0].startswith(LAYER)}
+        """Those of the layers that we name: each has a folder in the vault."""
+        ours = self.accounts - set(self.identities.values())
+        return {account for account in ours if account[0].startswith(LAYER)}
 
 
 def of(environment: str) -> Matrix:
     """The matrix under the vars of `clusters/<environment>`; raises `SuiteError`."""
+    return read(variables=variables(environment))
+
+
+def variables(environment: str) -> dict[str, str]:
+    """The vars of `clusters/<environment>`, with the overlay that they are of."""
     file = ROOT / "clusters" / environment / "vars.yaml"
     data = yaml.safe_load(file.read_text(encoding="utf-8"))["data"] if file.exists() else {}
-    overlay = "lab" if environment == "lab" else "cloud"
-    return read(variables={**data, "overlay": overlay})
+    return {**data, "overlay": "lab" if environment == "lab" else "cloud"}
 
 
 def _accounts(edges: Iterable[Edge]) -> set[tuple[str, str]]:
@@ -73,21 +80,23 @@ def read(path: Path = FILE, variables: Mapping[str, str] | None = None) -> Matri
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
         every = {edge for entry in data["flows"] for edge in _edges(entry)}
-        flows = {edge for entry in data["flows"] if _holds(entry, vars_) for edge in _edges(entry)}
+        flows = {edge for entry in data["flows"] if holds(entry, vars_) for edge in _edges(entry)}
         leaving = {
             edge
             for entry in data.get("leaving") or []
-            if _holds(entry, vars_)
+            if holds(entry, vars_)
             for edge in _edges({**entry, "to": f"{OUTSIDE}/{ANY}"})
         }
         outside = {
             edge
             for entry in data["outside"]
-            if _holds(entry, vars_)
+            if holds(entry, vars_)
             for edge in _edges({"from": OUTSIDE, **entry})
         }
         reached = {(e["to"], p) for e in data["exceptions"] if "to" in e for p in e["ports"]}
         reaching = {(e["from"], p) for e in data["exceptions"] if "from" in e for p in e["ports"]}
+        operated = [entry for entry in data.get("identities") or [] if holds(entry, vars_)]
+        identities = {_pair(entry["is"]): _pair(entry["account"]) for entry in operated}
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise SuiteError(
             f"{path}: not a matrix of flows, exceptions and outside: {error!r}"
@@ -99,10 +108,11 @@ def read(path: Path = FILE, variables: Mapping[str, str] | None = None) -> Matri
         frozenset(reaching),
         frozenset(leaving),
         frozenset(_accounts(every)),
+        identities,
     )
 
 
-def _holds(entry: Mapping[str, Any], variables: Mapping[str, str]) -> bool:
+def holds(entry: Mapping[str, Any], variables: Mapping[str, str]) -> bool:
     """Whether the vars are what the entry's `when` says, and not what its `unless` says."""
     when, unless = entry.get("when") or {}, entry.get("unless") or {}
     return all(_is(variables, *one) for one in when.items()) and not any(
@@ -112,6 +122,11 @@ def _holds(entry: Mapping[str, Any], variables: Mapping[str, str]) -> bool:
 
 def _is(variables: Mapping[str, str], name: str, value: str | list[str]) -> bool:
     return variables.get(name) in ([value] if isinstance(value, str) else value)
+
+
+def _pair(account: str) -> tuple[str, str]:
+    namespace, name = account.split("/")
+    return namespace, name
 
 
 def _edges(entry: dict[str, Any]) -> list[Edge]:

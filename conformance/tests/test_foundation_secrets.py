@@ -8,13 +8,14 @@ import sys
 import pytest
 
 from conformance.gate import ProbeError
-from conformance.gates.foundation import _credentials, _etcd, _places, no_plain_secrets
+from conformance.gates.foundation import _credentials, _etcd, _operated, _places, no_plain_secrets
 from conformance.static.environment import ROOT
 from conformance.targets.kube import pods
 from conformance.targets.kube.scripts import search
 from conformance.tests._memory_cluster import Context, MemoryCluster, named, values
 
 PEM = "-----BEGIN " + "RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA1234567890\n"
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIEowIBAAKCAQEA\n-----END CERTIFICATE-----\n"
 JWT = "eyJhbGciOiJFUzI1NiJ9." + "eyJzdWIiOiIxMjM0NTYifQ." + "c2lnbmF0dXJlLXNpZ25hdHVyZQ"
 
 
@@ -126,7 +127,8 @@ def test_the_layers_are_those_of_the_design_and_at_least_one():
 
 def secret(name, kind="Opaque", annotations=None, **data):
     more = {"annotations": annotations} if annotations else {}
-    return named("Secret", name, "rag-llm", type=kind, data=data, **more)
+    coded = {key: base64.b64encode(text.encode()).decode() for key, text in data.items()}
+    return named("Secret", name, "rag-llm", type=kind, data=coded, **more)
 
 
 def certificate(name, secret_name):
@@ -138,6 +140,8 @@ def certificate(name, secret_name):
     ("item", "good"),
     [
         (secret("empty"), True),
+        (secret("authority", **{"ca.crt": CERTIFICATE + CERTIFICATE}), True),
+        (secret("authority", **{"ca.crt": CERTIFICATE + PEM}), False),
         (secret("password", password="x"), False),
         (secret("token", "kubernetes.io/service-account-token", token="x"), False),
         (secret("tls", "kubernetes.io/tls", **{"tls.key": "x"}), False),
@@ -184,6 +188,106 @@ def test_without_cert_manager_nothing_is_issued():
     assert found(_places.secrets(cluster, ["rag-llm"])) == ["Secret rag-llm/tls"]
 
 
+KAFKA = ("kafka.strimzi.io/v1", "Kafka")
+
+
+def exemption(**changed):
+    given = {"namespace": "rag-llm", "apiVersion": KAFKA[0], "kind": KAFKA[1]}
+    return {**given, "reason": "the brokers' own keys", **changed}
+
+
+def owned(name, uid, api="kafka.strimzi.io/v1beta2", kind="Kafka"):
+    item = secret(name, key="x")
+    item["metadata"]["ownerReferences"] = [{"apiVersion": api, "kind": kind, "uid": uid}]
+    return item
+
+
+def under(cluster, *entries):
+    return _operated.declared(Context(cluster, operated=list(entries)))
+
+
+@pytest.fixture
+def operated():
+    """A cluster with a Kafka in the layer, and one in another namespace."""
+    cluster = MemoryCluster()
+    made = cluster.put(named(KAFKA[1], "log", "rag-llm", KAFKA[0]))
+    cluster.elsewhere = cluster.put(named(KAFKA[1], "log", "other", KAFKA[0]))["metadata"]["uid"]
+    cluster.uid = made["metadata"]["uid"]
+    return cluster
+
+
+def test_what_an_operators_object_owns_is_let_lie_and_mounted(operated):
+    operated.put(owned("keys", operated.uid))
+    operated.put(pod(volumes=[{"name": "v", "secret": {"secretName": "keys"}}]))
+    exempt = under(operated, exemption())
+    assert not found(_places.secrets(operated, ["rag-llm"], exempt))
+    assert not found(_places.running(operated, ["rag-llm"], exempt))
+    assert not found(_operated.needed(exempt))
+    without = under(operated)
+    assert found(_places.secrets(operated, ["rag-llm"], without))
+    assert found(_places.running(operated, ["rag-llm"], without))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda cluster: secret("keys", key="x"),
+        lambda cluster: owned("keys", "an object that is gone"),
+        lambda cluster: owned("keys", cluster.elsewhere),
+        lambda cluster: owned("keys", cluster.uid, "kafka.example.com/v1"),
+        lambda cluster: owned("keys", cluster.uid, kind="KafkaUser"),
+    ],
+)
+def test_nobody_elses_secret_passes(operated, make):
+    operated.put(make(operated))
+    exempt = under(operated, exemption())
+    assert found(_places.secrets(operated, ["rag-llm"], exempt)) == ["Secret rag-llm/keys"]
+    assert found(_operated.needed(exempt)) == ["exemption Kafka in rag-llm"]
+
+
+def test_an_exemption_holds_in_its_namespace_only(operated):
+    operated.put(owned("keys", operated.uid))
+    exempt = under(operated, exemption(namespace="other"))
+    assert found(_places.secrets(operated, ["rag-llm"], exempt)) == ["Secret rag-llm/keys"]
+
+
+def test_a_secret_that_is_good_anyway_needs_no_exemption(operated):
+    item = owned("authority", operated.uid)
+    item["data"] = secret("x", **{"ca.crt": CERTIFICATE})["data"]
+    operated.put(item)
+    exempt = under(operated, exemption())
+    assert not found(_places.secrets(operated, ["rag-llm"], exempt))
+    assert found(_operated.needed(exempt)) == ["exemption Kafka in rag-llm"]
+
+
+def test_a_pod_that_mounts_another_secret_beside_is_found(operated):
+    operated.put(owned("keys", operated.uid))
+    sources = [{"secret": {"name": "keys"}}, {"secret": {"name": "other"}}]
+    operated.put(pod(volumes=[{"name": "v", "projected": {"sources": sources}}]))
+    exempt = under(operated, exemption())
+    list(_places.secrets(operated, ["rag-llm"], exempt))
+    assert found(_places.running(operated, ["rag-llm"], exempt)) == ["Pod rag-llm/p"]
+
+
+def test_an_exemption_may_depend_on_what_the_cluster_chose(operated):
+    assert len(under(operated, exemption(when={"overlay": "lab"}))) == 1
+    assert not under(operated, exemption(when={"overlay": "cloud"}))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["Kafka", {"kind": "Kafka"}, exemption(reason="why"), exemption(name="keys")],
+)
+def test_an_exemption_says_all_and_why(operated, entry):
+    with pytest.raises(ProbeError, match="operated"):
+        under(operated, entry)
+
+
+def test_that_nothing_is_exempt_is_written_down(operated):
+    with pytest.raises(ProbeError, match="operated"):
+        _operated.declared(Context(operated, operated=None))
+
+
 def test_binary_entries_of_a_config_map_are_read_as_well():
     coded = base64.b64encode(b"password: hunter2").decode()
     cluster = MemoryCluster(
@@ -207,6 +311,7 @@ def pod(**container):
         {"env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]},
         {"envFrom": [{"secretRef": {"name": "s"}}]},
         {"volumes": [{"name": "v", "secret": {"secretName": "s"}}]},
+        {"volumes": [{"name": "v", "projected": {"sources": [{"secret": {"name": "s"}}]}}]},
         {"args": ["--api-key=hunter2"]},
         {"command": ["sh", "-c", f"echo {JWT}"]},
     ],
@@ -407,7 +512,7 @@ def platform(monkeypatch, checkout):
 
 
 def test_the_gate_is_green_and_leaves_nothing(platform):
-    asked = Context(platform, etcd="searched")
+    asked = Context(platform, etcd="searched", operated=[])
     seen = no_plain_secrets.measure(asked)
     assert values(seen) == {"findings": 0}
     assert platform.planted == []
@@ -416,7 +521,7 @@ def test_the_gate_is_green_and_leaves_nothing(platform):
 
 @pytest.mark.parametrize("fault", no_plain_secrets.GATE.faults, ids=lambda f: f.description)
 def test_each_fault_turns_it_red_and_is_taken_back(platform, fault):
-    asked = Context(platform, etcd="searched")
+    asked = Context(platform, etcd="searched", operated=[])
     with fault.plant(asked):
         seen = no_plain_secrets.measure(asked)
         assert values(seen)["findings"] > 0, seen.notes
@@ -425,11 +530,19 @@ def test_each_fault_turns_it_red_and_is_taken_back(platform, fault):
 
 
 def test_an_etcd_out_of_reach_must_be_declared_with_a_reason(platform):
-    told = no_plain_secrets.measure(Context(platform, etcd="unreachable: a managed control plane"))
+    reason = "unreachable: a managed control plane"
+    told = no_plain_secrets.measure(Context(platform, etcd=reason, operated=[]))
     assert "etcd was not searched: a managed control plane" in told.notes
     for declared in ({"etcd": "unreachable"}, {"etcd": "unreachable: "}, {"etcd": "no"}, {}):
         with pytest.raises(ProbeError):
-            no_plain_secrets.measure(Context(platform, **declared))
+            no_plain_secrets.measure(Context(platform, operated=[], **declared))
+
+
+def test_an_exemption_that_nothing_needs_is_a_finding(platform):
+    asked = Context(platform, etcd="searched", operated=[exemption()])
+    seen = no_plain_secrets.measure(asked)
+    assert values(seen)["findings"] == 1
+    assert "exemption Kafka in rag-llm: it excuses nothing: take it out" in seen.notes
 
 
 def test_a_folder_that_cannot_be_read_was_not_searched(tmp_path):

@@ -1,7 +1,8 @@
 """Where a credential might lie: Secrets, ConfigMaps and pods of the layers, and the files in Git."""
 
 import base64
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 from conformance.errors import GitError
 from conformance.gate import ProbeError
 from conformance.gates.foundation._credentials import configured, shaped
+from conformance.gates.foundation._operated import Exemption, excused
 from conformance.git import git
 from conformance.probes.cluster import Cluster, Object
 from conformance.static import credentials
@@ -20,6 +22,9 @@ PUBLISHED = ("apps/", "clusters/", "platform/")  # what reaches a cluster
 EXAMPLES = frozenset({"secret"})  # the password of a URL in tests and documents
 _CERTIFICATE = "cert-manager.io/certificate-name"
 _TLS_KEYS = frozenset({"ca.crt", "tls.crt", "tls.key"})
+_CERTIFICATES = re.compile(
+    r"(?:-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+"
+)
 Looked = tuple[str, str]  # at what, and what is wrong with it: '' for nothing
 
 
@@ -32,19 +37,29 @@ def layers(cluster: Cluster) -> list[str]:
     return found
 
 
-def secrets(cluster: Cluster, namespaces: Iterable[str]) -> Iterator[Looked]:
+def secrets(
+    cluster: Cluster, namespaces: Iterable[str], exempt: Sequence[Exemption] = ()
+) -> Iterator[Looked]:
     """Every Secret with data is wrong, but for a key pair that cert-manager issues and renews.
 
-    A gateway can take its key from nowhere else. A service account's token Secret never expires,
+    A gateway can take its key from nowhere else. Certificates alone are public, and an operator's
+    own keys are let lie where the SLO file says so. A service account's token Secret never expires,
     and a registry's password belongs to the nodes, so neither is allowed.
     """
     for namespace in namespaces:
         issued = _issued(cluster, namespace)
         for item in cluster.list("v1", "Secret", namespace):
             name, data = item["metadata"]["name"], item.get("data") or {}
-            good = not data or (_is_issued(item, issued) and data.keys() <= _TLS_KEYS)
+            good = _is_public(data) or (_is_issued(item, issued) and data.keys() <= _TLS_KEYS)
+            owners = [] if good else [entry for entry in exempt if entry.excuses(item)]
+            good = good or bool(owners)
             wrong = "" if good else f"a Secret of type {item.get('type')} with {', '.join(data)}"
             yield f"Secret {namespace}/{name}", wrong
+
+
+def _is_public(data: Mapping[str, str]) -> bool:
+    """Whether there is nothing but certificates."""
+    return all(map(_CERTIFICATES.fullmatch, map(_decoded, data.values())))
 
 
 def _issued(cluster: Cluster, namespace: str) -> dict[str, str]:
@@ -71,17 +86,34 @@ def config_maps(cluster: Cluster, namespaces: Iterable[str]) -> Iterator[Looked]
 def _entries(item: Object) -> Iterator[tuple[str, str]]:
     yield from (item.get("data") or {}).items()
     for key, coded in (item.get("binaryData") or {}).items():
-        yield key, base64.b64decode(coded).decode(errors="replace")
+        yield key, _decoded(coded)
 
 
-def running(cluster: Cluster, namespaces: Iterable[str]) -> Iterator[Looked]:
-    """Environment, arguments and volumes of every pod, by the static rules and by the values."""
+def _decoded(coded: str) -> str:
+    return base64.b64decode(coded).decode(errors="replace")
+
+
+def running(
+    cluster: Cluster, namespaces: Iterable[str], exempt: Sequence[Exemption] = ()
+) -> Iterator[Looked]:
+    """Environment, arguments and volumes of every pod, by the static rules and by the values.
+
+    A Secret that was let lie may be mounted.
+    """
     for namespace in namespaces:
-        found = cluster.list("v1", "Pod", namespace)
+        let_lie = excused(exempt, namespace)
+        found = [_without(let_lie, pod) for pod in cluster.list("v1", "Pod", namespace)]
         yield from by_rules("live", found)
         for pod in pods(Environment("live", tuple(found), ())):
             for container in pod.containers():
                 yield from _container(f"{pod.where} {container['name']}", container)
+
+
+def _without(let_lie: Collection[str], pod: Object) -> Object:
+    """The pod without the volumes that hold nothing but these Secrets."""
+    volumes = pod["spec"].get("volumes") or []
+    kept = [v for v in volumes if not (names := credentials.mounted(v)) or names - set(let_lie)]
+    return {**pod, "spec": {**pod["spec"], "volumes": kept}}
 
 
 def _container(where: str, container: dict[str, Any]) -> Iterator[Looked]:

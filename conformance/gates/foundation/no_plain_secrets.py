@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from conformance.gate import Context, Fault, Gate, Observation, Phase, ProbeError
-from conformance.gates.foundation import _etcd, _places
+from conformance.gates.foundation import _etcd, _operated, _places
 from conformance.probes.cluster import FAULT, LABEL, Object, planted, probe_pod, unique
 from conformance.static.environment import ROOT
 from conformance.stats import exactly
@@ -17,13 +17,15 @@ GONE_SECONDS = 60.0  # until a pod that was deleted has ended
 def measure(context: Context) -> Observation:
     """Every place where a credential might lie, with what lies there."""
     cluster = context.target.cluster
-    layers = _places.layers(cluster)
+    layers, exempt = _places.layers(cluster), _operated.declared(context)
     looked = {
-        "Secrets": list(_places.secrets(cluster, layers)),
+        "Secrets": list(_places.secrets(cluster, layers, exempt)),
         "ConfigMaps": list(_places.config_maps(cluster, layers)),
-        "pods": list(_places.running(cluster, layers)),
+        "pods": list(_places.running(cluster, layers, exempt)),
+        "exemptions": list(_operated.needed(exempt)),
     }
     notes = [f"namespaces: {', '.join(layers)}"]
+    notes += [f"{len(e.excused)} Secrets of {e} are let lie: {e.reason}" for e in exempt]
     if (ROOT / ".git").exists():
         looked["Git"] = list(_places.tracked(ROOT))
     else:

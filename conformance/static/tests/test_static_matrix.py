@@ -3,15 +3,15 @@
 import pytest
 
 from conformance.errors import SuiteError
-from conformance.static import edges, matrix
+from conformance.static import edges, flows, matrix
 from conformance.static.matrix import ANY, OUTSIDE, Edge
 from conformance.static.render import parse
 
 
 def test_the_matrix_has_the_seeds_flows():
-    flows = matrix.read().flows
-    assert Edge("rag-retrieval", "retrieval", "rag-llm", "llm", 8082) in flows
-    assert {e.from_namespace for e in flows if e.to_namespace == "rag-llm"} == {"rag-retrieval"}
+    seeds = matrix.read().flows
+    assert Edge("rag-retrieval", "retrieval", "rag-llm", "llm", 8082) in seeds
+    assert {e.from_namespace for e in seeds if e.to_namespace == "rag-llm"} == {"rag-retrieval"}
 
 
 @pytest.mark.parametrize(
@@ -99,3 +99,21 @@ def test_an_entry_holds_under_the_vars_that_it_names(tmp_path):
     assert not under["two"].leaving
     assert ("b", "z") in under["one"].known
     assert ("b", "z") not in under["one"].accounts
+
+
+def test_an_identity_that_an_operator_names_is_its_accounts(tmp_path):
+    path = tmp_path / "matrix.yaml"
+    path.write_text(
+        "flows: [{from: rag-a/x, to: rag-a/y, ports: [1], why: w}]\n"
+        "identities: [{account: rag-a/x, is: rag-a/of-x, when: {overlay: cloud}, why: w}]\n"
+        "exceptions: []\noutside: []\n"
+    )
+    cloud, own = matrix.read(path, {"overlay": "cloud"}), matrix.read(path)
+    assert cloud.layer_accounts == {("rag-a", "y")}  # x has no folder in the vault
+    assert own.layer_accounts == {("rag-a", "x"), ("rag-a", "y")} and not own.identities
+    seen = {
+        name: flows._of_account(Edge("rag-a", name, "rag-a", "y", 1), cloud)
+        for name in ("of-x", "x", "y")
+    }
+    assert seen["of-x"] in cloud.flows and seen["y"].from_account == "y"
+    assert seen["x"] not in cloud.flows  # no pod runs under its account's name
