@@ -10,6 +10,7 @@ import yaml
 
 from conformance.cluster.node import golang
 from conformance.errors import SuiteError
+from conformance.static import generated
 from conformance.static.finding import Object
 from conformance.static.render import parse
 
@@ -18,12 +19,16 @@ _KUBERNETES = ("common", "k8s.io/kubernetes", "api/openapi-spec/v3")
 
 
 def definitions() -> Iterator[Object]:
-    """Every CustomResourceDefinition of `crds.yaml`; raises `SuiteError` for a pattern that finds none."""
+    """Every CustomResourceDefinition of `crds.yaml`, and those that are generated.
+
+    Raises `SuiteError` for a pattern that finds none.
+    """
     for module_set, modules in yaml.safe_load(_LIST.read_text(encoding="utf-8")).items():
         for module, patterns in modules.items():
             folder = golang.module(module_set, module)
             for pattern in patterns:
                 yield from _read(folder, pattern)
+    yield from generated.definitions()
 
 
 def _read(folder: Path, pattern: str) -> Iterator[Object]:

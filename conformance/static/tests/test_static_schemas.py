@@ -3,7 +3,7 @@
 import pytest
 
 from conformance.errors import SuiteError
-from conformance.static import schemas, sources
+from conformance.static import generated, schemas, sources
 from conformance.static.closed import close
 from conformance.static.render import parse
 
@@ -69,3 +69,26 @@ def test_a_pattern_that_finds_no_definition_is_an_error(tmp_path):
 
 def test_kubernetes_has_no_such_api():
     assert sources.openapi("nobody.example.com", "v1") == {}
+
+
+TOPIC = """
+apiVersion: kafka.strimzi.io/v1
+kind: KafkaTopic
+metadata: {name: a, namespace: b}
+spec: {partitions: 1, replicas: 3, config: {retention.ms: 1}}
+"""
+
+
+def test_what_upstream_generates_is_held_against_as_well():
+    assert rules_of(TOPIC) == []
+    assert rules_of(TOPIC.replace("replicas", "replica")) == ["unknown-field"]
+    assert rules_of(TOPIC.replace("partitions: 1", "partitions: one")) == ["invalid-value"]
+
+
+def test_a_jar_that_is_not_the_pinned_one_generates_nothing(monkeypatch, tmp_path):
+    def copied(command, **_):
+        (tmp_path / "api-1.jar").write_bytes(b"another")
+
+    monkeypatch.setattr(generated, "run", copied)
+    with pytest.raises(SuiteError, match=r"io\.strimzi:api:1: SHA-256 .*, generated\.yaml has 0"):
+        generated.fetch("io.strimzi:api:1", "0" * 64, tmp_path)
