@@ -33,8 +33,8 @@ class Elasticsearch(Server):
         self._passwords = {name: secrets.token_hex(16) for name in users}
         home, config = java.tree("elasticsearch") / java.ELASTICSEARCH, folder / "config"
         config.mkdir(parents=True)
-        for name in ("roles.yml", "log4j2.properties"):
-            shutil.copy(_PLATFORM / "base/elasticsearch" / name, config)
+        for file in ("components/roles/roles.yml", "base/elasticsearch/log4j2.properties"):
+            shutil.copy(_PLATFORM / file, config)
         settings = (_PLATFORM / "lab/elasticsearch/elasticsearch.yml").read_text(encoding="utf-8")
         own = yaml.safe_load(settings) | self._own()
         (config / "elasticsearch.yml").write_text(yaml.safe_dump(own), encoding="utf-8")

@@ -18,6 +18,9 @@ ACCOUNTS = {
     "reader": "audit_reader",
     "fluent-bit": "log_writer",
     "operator": "log_reader",
+    "reviewer": "audit_review",
+    "review": "audit_objects",
+    "lifecycle": "audit_lifecycle",
 }
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from conformance.static import environment
 from conformance.static.pods import pods
+from rag_audit import topics
 
 EVERY = pytest.mark.parametrize("name", environment.names())
 SHARED = ("VECTOR_DB_URL", "SOURCE_BUCKET", "S3_ENDPOINT_URL", "EVENTS_URL")
@@ -51,3 +52,30 @@ def test_each_tenant_of_the_list_is_synced(name):
         if item["metadata"]["namespace"] == "rag-ingestion" and "tenants.txt" in item["data"]
     ]
     assert [spec["completions"]] == [len(text.splitlines()) for text in lists]
+
+
+TOPICS = {"audit", "audit.dead-letter", "documents", "documents.dead-letter"}
+
+
+@EVERY
+def test_each_topic_that_programs_name_is_made(name):
+    loaded = environment.load(name)
+    made = [item["metadata"]["name"] for item in loaded.of("KafkaTopic")]
+    made += [
+        word.partition(":")[0]
+        for pod in pods(loaded)
+        for container in pod.containers()
+        if pod.labels.get("app.kubernetes.io/name") == "topics"
+        for word in container["args"]
+        if not word.startswith("--")
+    ]
+    assert sorted(made) == sorted(TOPICS)
+
+
+def test_topics_of_a_cloud_are_set_as_the_labs_job_sets_them():
+    for item in environment.load("staging").of("KafkaTopic"):
+        spec = item["spec"]
+        days = spec["config"]["retention.ms"] // 86_400_000
+        wanted = topics.Topic(item["metadata"]["name"], spec["partitions"], days).settings(2)
+        said = {key: str(value).lower() for key, value in spec["config"].items()}
+        assert said == wanted and spec["replicas"] == 3

@@ -2,12 +2,12 @@
 
 import argparse
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 
-from rag_audit import indexer, retention, template, topics
+from rag_audit import documents, indexer, lifecycle, retention, template, topics
 from rag_audit.elasticsearch import Elasticsearch
 from rag_audit.errors import AuditError, UnavailableError
 from rag_audit.settings import RetentionSettings, load
@@ -29,6 +29,27 @@ def test_the_template_is_strict_and_lets_the_server_make_indices():
     assert made["allow_auto_create"] is True and made["index_patterns"] == ["audit-*"]
     settings = made["template"]["settings"]["index"]
     assert (settings["number_of_shards"], settings["number_of_replicas"]) == (2, 1)
+
+
+def test_a_day_ages_by_its_name_where_the_server_has_policies():
+    settings = template.template(1, 1, lifecycle=True)["template"]["settings"]["index"]
+    assert settings["lifecycle"] == {"name": lifecycle.NAME, "parse_origination_date": True}
+    assert "lifecycle" not in template.template(1, 1)["template"]["settings"]["index"]
+
+
+def test_the_policy_keeps_a_day_as_long_as_the_job_that_deletes(environment, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Elasticsearch, "call", lambda self, *call: asked.append(call))
+    assert lifecycle.main() == 0
+    ((method, path, body),) = asked
+    assert (method, path) == ("PUT", "/_ilm/policy/audit")
+    phase = body["policy"]["phases"]["delete"]
+    age = timedelta(days=int(phase["min_age"].removesuffix("d")))
+    names = [f"audit-{AT - timedelta(days=n):%Y.%m.%d}" for n in range(40)]
+    by_policy = [n for n in names if AT - documents.day_of(n) >= age]
+    assert sorted(by_policy) == retention.expired(names, 30, AT) and phase["actions"] == {
+        "delete": {}
+    }
 
 
 def test_the_logs_template_is_put_where_logs_are_kept(environment, monkeypatch):
@@ -94,7 +115,7 @@ def test_the_login_is_read_for_each_call(settings, credentials):
     assert len(set(seen)) == 2
 
 
-@pytest.mark.parametrize("job", [template, retention])
+@pytest.mark.parametrize("job", [template, retention, lifecycle])
 def test_a_job_without_its_server_fails_with_the_reason(job, environment, capsys):
     assert job.main() == 1
     assert "elasticsearch" in capsys.readouterr().err

@@ -339,6 +339,34 @@ def _logged(elasticsearch, name, identifier, verb="create", at="2026-11-29T12:00
     return said["items"][0][verb]["status"]
 
 
+def test_a_reviewer_reads_records_and_changes_none(elasticsearch, made):
+    assert status(elasticsearch, "reviewer", "GET", "/audit-*/_search").status_code == 200
+    for method, path in (("PUT", f"/{TODAY}/_doc/x"), ("DELETE", f"/{TODAY}")):
+        answer = status(elasticsearch, "reviewer", method, path, {} if method == "PUT" else None)
+        assert answer.status_code == 403, path
+    assert status(elasticsearch, "reviewer", "GET", "/rag-logs/_search").status_code == 403
+    # Who puts what Kibana shows sees no record; that it is known at all, the first answer tells.
+    assert status(elasticsearch, "review", "GET", "/_security/_authenticate").status_code == 200
+    assert status(elasticsearch, "review", "GET", "/audit-*/_search").status_code == 403
+
+
+def test_the_account_of_the_lifecycle_deletes_days_and_changes_no_record(elasticsearch, made):
+    old = "audit-2025.01.02"
+    line = json.dumps({"create": {"_index": old, "_id": "old"}}) + "\n"
+    lines = line + json.dumps(record("old")) + "\n"
+    status(elasticsearch, "indexer", "POST", "/_bulk", lines=lines)
+    refused = [
+        ("GET", f"/{old}/_search", None),
+        ("PUT", f"/{old}/_doc/x", {}),
+        ("DELETE", f"/{old}/_doc/old", None),
+        ("PUT", "/_index_template/audit", _BODY["audit"]),
+    ]
+    for method, path, body in refused:
+        answer = status(elasticsearch, "lifecycle", method, path, body)
+        assert answer.status_code == 403, path
+    assert status(elasticsearch, "lifecycle", "DELETE", f"/{old}").status_code == 200
+
+
 def test_logs_are_appended_once_and_the_server_deletes_them(elasticsearch, made):
     assert _logged(elasticsearch, "fluent-bit", "early") in (403, 404)  # no template yet
     with account(elasticsearch, "template") as server:

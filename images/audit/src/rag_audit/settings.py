@@ -39,6 +39,7 @@ class TemplateSettings(ElasticsearchSettings):
 
     audit_index_shards: int = Field(1, ge=1)
     audit_index_replicas: int = Field(1, ge=0)
+    audit_lifecycle: bool = False  # whether the server's own policy deletes days
     logs_retention_days: int | None = Field(None, ge=1)
 
 
@@ -46,6 +47,15 @@ class RetentionSettings(ElasticsearchSettings):
     """How long whole days are kept."""
 
     audit_retention_days: int = Field(ge=1)
+
+
+class ReviewSettings(BaseSettings):
+    """Where Kibana is, and the account's login."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
+
+    kibana_url: str
+    kibana_credentials_file: Path
 
 
 def load(kind: type[S], program: str) -> S:

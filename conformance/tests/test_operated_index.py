@@ -1,0 +1,67 @@
+"""How a node that ECK runs gets its users: the operator's own, then the vault's, as one file."""
+
+import subprocess
+
+import pytest
+
+from conformance.static.environment import ROOT
+
+SCRIPT = ROOT / "platform/audit/cloud/elasticsearch/cluster/start.sh"
+PATHS = {
+    "/usr/share/elasticsearch/config": "config",
+    "/mnt/elastic-internal/xpack-file-realm": "operator",
+    "/vault/secrets": "vault",
+    "/etc/rag": "ours",
+}
+
+
+@pytest.fixture
+def node(tmp_path):
+    """The folders of a node, as ECK's init container leaves them: links to the operator's Secret."""
+    for name in PATHS.values():
+        (tmp_path / name).mkdir()
+    own = {
+        "users": "elastic-internal:hash\n",
+        "users_roles": "superuser:elastic-internal",
+        "roles.yml": "probe:\n  cluster: [monitor]\n",
+    }
+    for name, text in own.items():
+        (tmp_path / "operator" / name).write_text(text)
+        (tmp_path / "config" / name).symlink_to(tmp_path / "operator" / name)
+    (tmp_path / "vault" / "users").write_text("indexer:hash\n")
+    (tmp_path / "vault" / "users_roles").write_text("audit_writer:indexer\n")
+    (tmp_path / "ours" / "roles.yml").write_text("audit_writer:\n  cluster: [monitor]\n")
+    return tmp_path
+
+
+def follow(node):
+    """What the script does before the server starts, in the node's folders."""
+    text = SCRIPT.read_text()
+    for path, name in PATHS.items():
+        assert path in text
+        text = text.replace(path, str(node / name))
+    before, found, _ = text.partition("(while sleep")
+    assert found
+    subprocess.run(["sh", "-c", before], check=True)
+
+
+def test_both_are_in_one_file_and_the_operators_stays_as_it_is(node):
+    follow(node)
+    lines = (node / "config/users").read_text().split()
+    assert lines == ["elastic-internal:hash", "indexer:hash"]
+    roles = (node / "config/users_roles").read_text().split()
+    assert roles == ["superuser:elastic-internal", "audit_writer:indexer"]
+    assert (node / "operator/users").read_text() == "elastic-internal:hash\n"
+    assert not (node / "config/users").is_symlink()
+
+
+def test_a_file_is_replaced_when_the_vault_has_another_one_and_only_then(node):
+    follow(node)
+    file = node / "config/users"
+    before = file.stat().st_ino
+    follow(node)
+    assert file.stat().st_ino == before
+    (node / "vault/users").write_text("indexer:rotated\n")
+    follow(node)
+    assert "indexer:rotated" in file.read_text() and file.stat().st_ino != before
+    assert not list((node / "config").glob("*.new"))

@@ -1,0 +1,16 @@
+#!/bin/sh
+# The operator's own users and roles, then the vault's and ours; the server sees when they change.
+set -eu
+config=/usr/share/elasticsearch/config operator=/mnt/elastic-internal/xpack-file-realm
+put() {  # NAME OURS: both in one file, replaced as a whole and only when it is another one
+  { cat "$operator/$1"; echo; cat "$2"; } > "$config/$1.new"
+  if cmp -s "$config/$1.new" "$config/$1"; then rm "$config/$1.new"; else mv -f "$config/$1.new" "$config/$1"; fi
+}
+follow() {
+  put users /vault/secrets/users
+  put users_roles /vault/secrets/users_roles
+  put roles.yml /etc/rag/roles.yml
+}
+follow
+(while sleep 15; do follow; done) &
+exec /bin/tini -- /usr/local/bin/docker-entrypoint.sh eswrapper
