@@ -18,7 +18,7 @@ from conformance.targets.layers import processes as module
 from conformance.targets.layers import relay
 from conformance.targets.layers.places import ACCOUNT, forward, place
 from conformance.targets.layers.processes import ClusterProcesses
-from conformance.targets.layers.workloads import PAUSED
+from conformance.targets.layers.workloads import KAFKA, PAUSED, PAUSED_KAFKA, POD_SET
 from conformance.targets.processes import serving
 from conformance.tests._memory_cluster import MemoryCluster, named
 from conformance.tests._pod_network import pod_network
@@ -106,6 +106,72 @@ class Controllers:
 @pytest.fixture
 def cluster():
     return MemoryCluster()
+
+
+@pytest.fixture
+def strimzi(cluster):
+    """The brokers as Strimzi runs them: it fills the list of pods again unless it is paused."""
+    at = place("kafka")
+    labels = {ACCOUNT: at.account, "strimzi.io/cluster": "log"}
+    brokers = [{"metadata": {"name": f"log-kafka-{n}"}} for n in range(3)]
+    counts = dict.fromkeys(("pods", "currentPods", "readyPods"), len(brokers))
+    cluster.put(named(KAFKA[1], "log", at.namespace, KAFKA[0]))
+    cluster.put(
+        named(
+            POD_SET[1],
+            "log-kafka",
+            at.namespace,
+            POD_SET[0],
+            labels=labels,
+            spec={"pods": brokers},
+            status=counts,
+        )
+    )
+
+    def follow(item):
+        if item["kind"] != POD_SET[1]:
+            return None
+        kafka = cluster.get(*KAFKA, "log", at.namespace)
+        if PAUSED_KAFKA not in kafka["metadata"].get("annotations", {}):
+            item["spec"]["pods"] = brokers
+        names = [p["metadata"]["name"] for p in item["spec"]["pods"]]
+        for broker in brokers:
+            cluster.objects.pop(("v1", "Pod", broker["metadata"]["name"], at.namespace), None)
+        for name in names:
+            cluster.put(pod(at, name))
+        item["status"] = dict.fromkeys(counts, len(names))
+        ends = [{"targetRef": {"name": name}} for name in names]
+        labels = {"kubernetes.io/service-name": at.service}
+        api = "discovery.k8s.io/v1"
+        cluster.put(named("EndpointSlice", "s", at.namespace, api, labels=labels, endpoints=ends))
+        return item
+
+    cluster.on_patch = follow
+    follow(cluster.get(*POD_SET, "log-kafka", at.namespace))
+    return cluster
+
+
+def test_brokers_of_strimzi_are_stopped_with_their_operator_held(strimzi):
+    at, processes = place("kafka"), ClusterProcesses(strimzi)
+    before = strimzi.get(*POD_SET, "log-kafka", at.namespace)["spec"]
+    with processes.stopped("kafka"):
+        assert not strimzi.list("v1", "Pod", at.namespace)
+        kafka = strimzi.get(*KAFKA, "log", at.namespace)
+        assert kafka["metadata"]["annotations"][PAUSED_KAFKA] == "true"
+    assert len(strimzi.list("v1", "Pod", at.namespace)) == 3
+    after = strimzi.get(*POD_SET, "log-kafka", at.namespace)
+    assert after["spec"] == before and CHANGED not in after["metadata"]["labels"]
+    kafka = strimzi.get(*KAFKA, "log", at.namespace)
+    assert PAUSED_KAFKA not in kafka["metadata"].get("annotations", {})
+
+
+def test_brokers_of_strimzi_that_are_not_all_ready_are_waited_for(strimzi):
+    at = place("kafka")
+    item = strimzi.get(*POD_SET, "log-kafka", at.namespace)
+    item["status"]["readyPods"] = 2
+    strimzi.put(item)
+    with pytest.raises(ProbeError, match="StrimziPodSet rag-audit/log-kafka rolls out"):
+        ClusterProcesses(strimzi).wait_ready("kafka")
 
 
 @pytest.fixture

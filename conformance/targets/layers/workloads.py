@@ -13,6 +13,10 @@ from conformance.targets.layers.places import ACCOUNT, Place
 
 PAUSED = "autoscaling.keda.sh/paused-replicas"
 KEDA = ("keda.sh/v1alpha1", "ScaledObject")
+PAUSED_KAFKA = "strimzi.io/pause-reconciliation"
+KAFKA = ("kafka.strimzi.io/v1", "Kafka")
+POD_SET = ("core.strimzi.io/v1", "StrimziPodSet")
+_CLUSTER = "strimzi.io/cluster"
 _SCALED = (("apps/v1", "Deployment"), ("apps/v1", "StatefulSet"))
 _CRON = ("batch/v1", "CronJob")
 _ENDED = ("Succeeded", "Failed")
@@ -22,6 +26,15 @@ def scaled(cluster: Cluster, at: Place) -> Objects:
     """The program's Deployments and StatefulSets, those of an InferenceService too; `ApiError`."""
     found = (i for kind in _SCALED for i in cluster.list(*kind, namespace=at.namespace))
     return [item for item in found if _account(item["spec"]["template"]) == at.account]
+
+
+def pod_sets(cluster: Cluster, at: Place) -> Objects:
+    """Strimzi's lists of the program's pods; raises `ApiError`."""
+    return [i for i in cluster.find_all(*POD_SET, namespace=at.namespace) if _is(i, at)]
+
+
+def _is(item: Object, at: Place) -> bool:
+    return bool(item["metadata"].get("labels", {}).get(ACCOUNT) == at.account)
 
 
 def scheduled(cluster: Cluster, at: Place) -> Objects:
@@ -76,6 +89,12 @@ def _patches(cluster: Cluster, at: Place) -> Iterator[tuple[Object, Object]]:
         if not own:
             yield item, {"spec": {"replicas": 0}}
     yield from ((item, {"spec": {"suspend": True}}) for item in scheduled(cluster, at))
+    sets = pod_sets(cluster, at)
+    for name in sorted({item["metadata"]["labels"][_CLUSTER] for item in sets}):
+        # Its operator would fill the lists again.
+        kafka = cluster.get(*KAFKA, name, at.namespace)
+        yield kafka, {"metadata": {"annotations": {PAUSED_KAFKA: "true"}}}
+    yield from ((item, {"spec": {"pods": []}}) for item in sets)
 
 
 def _jobs(cluster: Cluster, at: Place) -> Objects:
@@ -91,12 +110,15 @@ def _owners(item: Object) -> set[str]:
 
 def wanted(cluster: Cluster, at: Place) -> int:
     """How many pods its workloads are to have now; raises `ApiError`."""
-    return sum(int(item["spec"].get("replicas", 1)) for item in scaled(cluster, at))
+    listed = sum(len(item["spec"]["pods"]) for item in pod_sets(cluster, at))
+    return listed + sum(int(item["spec"].get("replicas", 1)) for item in scaled(cluster, at))
 
 
 def unsettled(cluster: Cluster, at: Place) -> str:
     """What the program's workloads still wait for, or ''; raises `ApiError`."""
-    if waiting := [item for item in scaled(cluster, at) if not _rolled_out(item)]:
+    waiting = [item for item in scaled(cluster, at) if not _rolled_out(item)]
+    waiting += [item for item in pod_sets(cluster, at) if not _all_ready(item)]
+    if waiting:
         return f"{waiting[0]['kind']} {at.namespace}/{waiting[0]['metadata']['name']} rolls out"
     leaving = [p for p in present(cluster, at) if "deletionTimestamp" in p["metadata"]]
     return f"{leaving[0]['metadata']['name']} is leaving" if leaving else ""
@@ -108,6 +130,13 @@ def _rolled_out(item: Object) -> bool:
     return seen and all(
         status.get(field, 0) == wanted for field in ("replicas", "updatedReplicas", "readyReplicas")
     )
+
+
+def _all_ready(item: Object) -> bool:
+    status, listed = item.get("status", {}), len(item["spec"]["pods"])
+    seen = status.get("observedGeneration", 0) >= item["metadata"].get("generation", 0)
+    counts = (status.get(field, 0) for field in ("pods", "currentPods", "readyPods"))
+    return seen and all(count == listed for count in counts)
 
 
 def with_environment(item: Object, name: str, settings: dict[str, str]) -> dict[str, Any]:
