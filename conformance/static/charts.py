@@ -28,10 +28,13 @@ def _chart_versions(environment: Environment) -> Iterator[Finding]:
         if not _EXACT.fullmatch(version):
             message = f"version {version!r}: write an exact one"
             yield Finding("chart-exact", name_of(item), message)
-    for item in environment.of("GitRepository"):
+    repositories = list(environment.of("GitRepository"))
+    own = {r["spec"]["url"] for r in repositories if r["metadata"]["name"] == SOURCE}
+    for item in repositories:
         ref = item["spec"].get("ref") or {}
-        ours = item["metadata"]["name"] == SOURCE
-        if not ours and not ("commit" in ref or _EXACT.fullmatch(str(ref.get("tag", "")))):
+        if item["spec"]["url"] not in own and not (
+            "commit" in ref or _EXACT.fullmatch(str(ref.get("tag", "")))
+        ):
             message = f"ref {ref}: write an exact tag or a commit"
             yield Finding("chart-exact", name_of(item), message)
 

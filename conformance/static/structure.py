@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from conformance.static.cluster_vars import alternatives
-from conformance.static.environment import Environment, is_ours
+from conformance.static.environment import Environment, is_ours, load, names
 from conformance.static.finding import CLUSTER_SCOPED, Finding, identity, name_of
 from conformance.static.substitution import undefined
 
@@ -31,16 +31,23 @@ def duplicate(environment: Environment) -> Iterator[Finding]:
 
 
 def orphan(environment: Environment) -> Iterator[Finding]:
-    """An overlay of this environment on disk that Flux is not told of."""
-    wanted = {(environment.root / o.path).resolve() for o in environment.overlays}
-    for pattern in (
-        f"{top}/*/{name}" for top in ("platform", "apps") for name in environment.folders
-    ):
-        for folder in environment.root.glob(pattern):
-            for path in _roots(folder):
-                if path.resolve() not in wanted:
-                    where = str(path.relative_to(environment.root))
-                    yield Finding("orphan", where, "no Flux Kustomization has this path")
+    """An overlay of this environment on disk that Flux is not told of, in another one neither."""
+    there = {
+        path.relative_to(environment.root)
+        for top in ("platform", "apps")
+        for name in environment.folders
+        for folder in environment.root.glob(f"{top}/*/{name}")
+        for path in _roots(folder)
+    }
+    found = there - _paths(environment)
+    for other in (name for name in names() if found and name != environment.name):
+        found -= _paths(load(other))
+    for path in sorted(found):
+        yield Finding("orphan", str(path), "no Flux Kustomization has this path")
+
+
+def _paths(environment: Environment) -> set[Path]:
+    return {Path(overlay.path) for overlay in environment.overlays}
 
 
 def _roots(folder: Path) -> list[Path]:
