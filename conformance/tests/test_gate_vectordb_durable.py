@@ -181,3 +181,53 @@ def test_a_pod_that_is_going_away_is_not_ready():
     assert not volumes.is_ready(leaving)
     assert not volumes.is_ready({"metadata": {}})
     assert volumes.is_ready(pod("a"))
+
+
+def instance(number, **more):
+    """A pod as CloudNativePG makes it; a Job of its own carries the cluster's label too."""
+    item = pod(f"vectordb-{number}")
+    item["metadata"]["name"] = f"vectordb-{number}"
+    item["metadata"]["labels"] = {"cnpg.io/cluster": "vectordb", "cnpg.io/podRole": "instance"}
+    return item
+
+
+class Operated(Stateful):
+    """Three instances that CloudNativePG keeps."""
+
+    def __init__(self, ready=3):
+        cluster = named(volumes.CNPG[1], "vectordb", NAMESPACE, volumes.CNPG[0])
+        cluster["spec"] = {"instances": 3}
+        cluster["status"] = {"instances": 3, "readyInstances": ready}
+        numbers = range(1, 4)
+        job = named("Pod", "join", NAMESPACE, labels={"cnpg.io/cluster": "vectordb"}, spec={})
+        claims = (claim(f"vectordb-{n}") for n in numbers)
+        super().__init__(cluster, job, *map(instance, numbers), *claims)
+
+    def _patched(self, item):
+        wanted = item["spec"]["instances"]
+        item["status"] = {"instances": wanted, "readyInstances": wanted}
+        self.objects.pop(("v1", "Pod", "vectordb-3", NAMESPACE), None)
+        if wanted == 3:
+            self.put(instance(3))
+        return item
+
+
+def test_instances_of_cloudnativepg_are_killed_each():
+    cluster = Operated()
+    seen = values(vectordb_durable.measure(context(cluster)))
+    assert {"replicas": 3, "volume_gib": 10, "lost_documents": 0}.items() <= seen.items()
+    assert [name for name, *_ in cluster.crashes] == ["vectordb-1", "vectordb-2", "vectordb-3"]
+
+
+def test_an_instance_of_cloudnativepg_that_is_gone_is_missed_and_comes_back():
+    cluster = Operated()
+    with vectordb_durable.GATE.faults[1].plant(context(cluster)):
+        assert values(vectordb_durable.measure(context(cluster)))["replicas"] == 2
+    assert values(vectordb_durable.measure(context(cluster)))["replicas"] == 3
+
+
+def test_instances_that_are_not_all_ready_are_waited_for():
+    cluster = MemoryCluster(*Operated(ready=2).objects.values())
+    (item,) = volumes.stateful(cluster, NAMESPACE)
+    with pytest.raises(ProbeError, match="Cluster rag-vectordb/vectordb ready"):
+        volumes.settled(cluster, item)

@@ -1,24 +1,22 @@
-"""Reading a foreign tenant's chunks in SQL, with the logins that the services hold."""
+"""Reading a foreign tenant's chunks past the API: in SQL with the services' logins, in Qdrant by tokens."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
 
 from conformance.corpora.prepare import SMALL_TENANT, TENANT
 from conformance.gate import Context, ProbeError
+from conformance.gates.data._attempt import Attempt
 from conformance.gates.data._index import active_generation
+from conformance.gates.data._qdrant import through_qdrant
 from rag_store.pgvector.names import TenantNames
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One try of the small tenant to read the large one's chunks."""
-
-    way: str
-    leaked: bool
-    detail: str
+def past_the_api(context: Context) -> Iterator[Attempt]:
+    """The store itself, as its kind lets itself be asked."""
+    qdrant = context.target.description.vector_db_url.startswith("qdrant")
+    return through_qdrant(context) if qdrant else through_sql(context)
 
 
 def through_sql(context: Context) -> Iterator[Attempt]:

@@ -97,13 +97,17 @@ def restored(context: Context, seconds: float) -> Iterator[Ask]:
 
 def _job(environment: str, name: str) -> Object:
     """The restore Job as the environment's overlay has it, serving for a while."""
+    from conformance.static import matrix
     from conformance.static.render import RenderError, render
+    from conformance.static.substitution import substitute
 
-    folder = next((f for f in (RESTORE / environment, RESTORE / "base") if f.is_dir()), None)
+    variables = matrix.variables(environment)
+    names = (environment, variables["overlay"], "base")
+    folder = next((RESTORE / name for name in names if (RESTORE / name).is_dir()), None)
     if folder is None:
         raise ProbeError(f"{RESTORE}: no restore Job in this checkout")
     try:
-        found = [item for item in render(folder) if item["kind"] == "Job"]
+        found = [substitute(i, variables) for i in render(folder) if i["kind"] == "Job"]
     except RenderError as error:
         raise ProbeError(f"{folder}: {error}") from error
     if len(found) != 1:

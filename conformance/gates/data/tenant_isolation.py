@@ -11,7 +11,8 @@ from conformance.corpora.model import LabelledQuery, sample
 from conformance.corpora.prepare import SMALL_TENANT, TENANT, Prepared, prepared
 from conformance.gate import Context, Fault, Gate, Measurement, Observation, Phase, ProbeError
 from conformance.gates.data import _queries
-from conformance.gates.data._attempts import Attempt, through_sql
+from conformance.gates.data._attempt import Attempt
+from conformance.gates.data._attempts import past_the_api
 from conformance.gates.data._index import active_generation, owner
 from conformance.stats import exactly, paired_gain, percentile
 from conformance.targets import answer_faults as faults
@@ -31,7 +32,7 @@ def measure(context: Context) -> Observation:
         *_through_the_api(context, both),
         *_through_answers(context, both),
         *_forged(context, both),
-        *through_sql(context),
+        *past_the_api(context),
     ]
     context.evidence.write("attempts.jsonl", [asdict(attempt) for attempt in attempts])
     return Observation(
@@ -163,7 +164,7 @@ _CLOSE = "REVOKE USAGE ON SCHEMA {schema} FROM PUBLIC; REVOKE SELECT ON {chunk} 
 GATE = Gate(
     id="tenant-isolation",
     phase=Phase.DATA,
-    title="No tenant reads another's chunks, through the API, past it, or in SQL",
+    title="No tenant reads another's chunks, through the API, past it, or in the store",
     promise="different business units cannot share vector database namespaces or LLM context",
     measure=measure,
     faults=(

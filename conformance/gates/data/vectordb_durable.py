@@ -10,10 +10,12 @@ from conformance.probes.cluster.volumes import (
     is_ready,
     members,
     replaced,
+    settled,
     sizes,
     stateful,
+    telling,
+    told,
 )
-from conformance.probes.cluster.workloads import APPS, wait_ready
 from conformance.probes.writes import Writes
 from conformance.stats import exactly
 
@@ -85,20 +87,18 @@ def _acknowledged_too_soon(context: Context) -> Iterator[None]:
 
 @contextmanager
 def _replica_gone(context: Context) -> Iterator[None]:
-    """The last StatefulSet has one replica less."""
+    """The last of what keeps the store's pods keeps one less."""
     cluster = context.target.cluster
     last = stateful(cluster, NAMESPACE)[-1]
-    name, replicas = last["metadata"]["name"], int(last["spec"].get("replicas", 1))
-    fewer = {"spec": {"replicas": replicas - 1}}
+    name, fewer = last["metadata"]["name"], told(last) - 1
+    patch = telling(last, fewer)
     try:
-        with changed(cluster, APPS, "StatefulSet", name, fewer, NAMESPACE):
-            wait_ready(cluster, "StatefulSet", NAMESPACE, name)
-            cluster.wait(
-                lambda: len(members(cluster, [last])) == replicas - 1, 120, f"{name} smaller"
-            )
+        with changed(cluster, last["apiVersion"], last["kind"], name, patch, NAMESPACE):
+            settled(cluster, last)
+            cluster.wait(lambda: len(members(cluster, [last])) == fewer, 120, f"{name} smaller")
             yield
     finally:
-        wait_ready(cluster, "StatefulSet", NAMESPACE, name)
+        settled(cluster, last)
 
 
 GATE = Gate(

@@ -1,4 +1,4 @@
-"""StatefulSets that keep data: their replicas, their volumes, and their pods killed."""
+"""What keeps data, StatefulSets and clusters of CloudNativePG: replicas, volumes, and pods killed."""
 
 from collections.abc import Iterator
 
@@ -6,31 +6,70 @@ from kubernetes.utils.quantity import parse_quantity
 
 from conformance.gate import ProbeError
 from conformance.probes.cluster import Cluster, Object, Objects
-from conformance.probes.cluster.workloads import APPS, selector
+from conformance.probes.cluster.workloads import APPS, SETTLE_SECONDS, selector, wait_ready
 
 GIB = 2**30
+CNPG = ("postgresql.cnpg.io/v1", "Cluster")
 
 
 def stateful(cluster: Cluster, namespace: str) -> Objects:
-    """The StatefulSets of a namespace whose pods have volumes of their own; raises `ProbeError`."""
+    """What keeps the pods of a namespace that have volumes of their own; raises `ProbeError`."""
     found = [
         item
         for item in cluster.list(APPS, "StatefulSet", namespace)
         if item["spec"].get("volumeClaimTemplates")
     ]
+    found += cluster.find_all(*CNPG, namespace=namespace)
     if not found:
-        raise ProbeError(f"{namespace} has no StatefulSet with volumes")
+        raise ProbeError(
+            f"{namespace} has no StatefulSet with volumes, and no {CNPG[1]} of {CNPG[0]}"
+        )
     return sorted(found, key=lambda item: str(item["metadata"]["name"]))
 
 
 def members(cluster: Cluster, sets: Objects) -> Objects:
-    """The pods of StatefulSets, by name."""
+    """Their pods, by name."""
     found = [
         pod
         for item in sets
-        for pod in cluster.list("v1", "Pod", item["metadata"]["namespace"], selector(item))
+        for pod in cluster.list("v1", "Pod", item["metadata"]["namespace"], _selector(item))
     ]
     return sorted(found, key=lambda pod: str(pod["metadata"]["name"]))
+
+
+def _selector(item: Object) -> str:
+    if item["kind"] == CNPG[1]:
+        return f"cnpg.io/cluster={item['metadata']['name']},cnpg.io/podRole=instance"
+    return selector(item)
+
+
+def told(item: Object) -> int:
+    """How many pods it is told to keep."""
+    return int(item["spec"].get(_count(item), 1))
+
+
+def telling(item: Object, count: int) -> Object:
+    """The patch that tells it another number."""
+    return {"spec": {_count(item): count}}
+
+
+def _count(item: Object) -> str:
+    return "instances" if item["kind"] == CNPG[1] else "replicas"
+
+
+def settled(cluster: Cluster, item: Object) -> None:
+    """Wait until all of its pods that it is told to keep are ready; raises `ProbeError`."""
+    kind, meta = item["kind"], item["metadata"]
+    if kind != CNPG[1]:
+        wait_ready(cluster, kind, meta["namespace"], meta["name"])
+        return
+
+    def ready() -> bool:
+        now = cluster.get(*CNPG, meta["name"], meta["namespace"])
+        counts = (now.get("status") or {}).get
+        return bool(counts("instances") == counts("readyInstances") == told(now))
+
+    cluster.wait(ready, SETTLE_SECONDS, f"{kind} {meta['namespace']}/{meta['name']} ready")
 
 
 def is_ready(pod: Object) -> bool:

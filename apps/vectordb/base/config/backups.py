@@ -1,7 +1,7 @@
 """`keep FOLDER COUNT`: dumps to the bucket, oldest backups out. `fetch FOLDER [NAME]`: one back, checked.
 
-A backup is a folder of the bucket named after its UTC time. Its `manifest.json` is written last: without
-one it is no backup.
+A backup is a folder of the bucket, below `BACKUP_PREFIX`, named after its UTC time. Its `manifest.json` is
+written last: without one it is no backup.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import boto3
 from botocore.config import Config
 
 MANIFEST, WAIT_SECONDS = "manifest.json", 7200
-BUCKET = os.environ.get("BACKUP_BUCKET", "backups")
+BUCKET, PREFIX = os.environ.get("BACKUP_BUCKET", "backups"), os.environ.get("BACKUP_PREFIX", "")
 
 
 def _client() -> Any:
@@ -34,8 +34,9 @@ def _client() -> Any:
 
 def names(client: Any) -> list[str]:
     """Complete backups, oldest first."""
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
-    keys = (entry["Key"] for page in pages for entry in page.get("Contents", ()))
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=PREFIX)
+    found = (entry["Key"] for page in pages for entry in page.get("Contents", ()))
+    keys = (key.removeprefix(PREFIX) for key in found)
     return sorted(key.split("/")[0] for key in keys if key.endswith(f"/{MANIFEST}"))
 
 
@@ -54,9 +55,10 @@ def keep(client: Any, folder: Path, count: int) -> str:
     name = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     dumps = sorted(folder.glob("*.dump"))
     for dump in dumps:
-        client.upload_file(str(dump), BUCKET, f"{name}/{dump.name}")
+        client.upload_file(str(dump), BUCKET, f"{PREFIX}{name}/{dump.name}")
     sums = {dump.name: _sha256(dump) for dump in dumps}
-    client.put_object(Bucket=BUCKET, Key=f"{name}/{MANIFEST}", Body=json.dumps(sums).encode())
+    manifest = json.dumps(sums).encode()
+    client.put_object(Bucket=BUCKET, Key=f"{PREFIX}{name}/{MANIFEST}", Body=manifest)
     for old in names(client)[: -max(1, count)]:
         _remove(client, old)
     return name
@@ -64,8 +66,11 @@ def keep(client: Any, folder: Path, count: int) -> str:
 
 def _remove(client: Any, name: str) -> None:
     """The manifest first: what is half removed is no backup any more."""
-    client.delete_object(Bucket=BUCKET, Key=f"{name}/{MANIFEST}")
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{name}/"):
+    client.delete_object(Bucket=BUCKET, Key=f"{PREFIX}{name}/{MANIFEST}")
+    pages = client.get_paginator("list_objects_v2").paginate(
+        Bucket=BUCKET, Prefix=f"{PREFIX}{name}/"
+    )
+    for page in pages:
         for entry in page.get("Contents", ()):
             client.delete_object(Bucket=BUCKET, Key=entry["Key"])
 
@@ -76,9 +81,10 @@ def fetch(client: Any, folder: Path, name: str | None) -> str:
     if not there or (name and name not in there):
         raise SystemExit(f"bucket {BUCKET}: no complete backup {name or ''}; there are {there}")
     name = name or there[-1]
-    sums = json.loads(client.get_object(Bucket=BUCKET, Key=f"{name}/{MANIFEST}")["Body"].read())
+    manifest = client.get_object(Bucket=BUCKET, Key=f"{PREFIX}{name}/{MANIFEST}")
+    sums = json.loads(manifest["Body"].read())
     for file, digest in sums.items():
-        client.download_file(BUCKET, f"{name}/{file}", str(folder / file))
+        client.download_file(BUCKET, f"{PREFIX}{name}/{file}", str(folder / file))
         if _sha256(folder / file) != digest:
             raise SystemExit(f"backup {name}: {file} is not what was uploaded")
     (folder / "complete").touch()

@@ -1,0 +1,163 @@
+"""Tenants in Qdrant, asked of a server that honours tokens, and of ones that do not."""
+
+import hmac
+import json
+import threading
+import time
+from base64 import urlsafe_b64decode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import pytest
+
+from conformance.corpora.prepare import SMALL_TENANT, TENANT
+from conformance.gate import ProbeError
+from conformance.gates.data import _attempts, _qdrant
+from rag_store.base import StoreError
+
+KEY = "of-this-test-only"
+GENERATION = "0123456789ab"
+
+
+def claims(given, key=KEY, *, expiry=True):
+    """What a token says, as Qdrant reads it, or nothing."""
+    head, _, rest = given.partition(".")
+    body, _, signature = rest.partition(".")
+    wanted = _qdrant._text(hmac.digest(key.encode(), f"{head}.{body}".encode(), "sha256"))
+    if signature != wanted:
+        return None
+    said = json.loads(urlsafe_b64decode(body + "=="))
+    return said if said["exp"] > time.time() or not expiry else None
+
+
+def honest(given, name):
+    """The status for a token and a collection."""
+    said = claims(given)
+    if said is None:
+        return 401
+    return 200 if {"collection": name, "access": "r"} in said["access"] else 403
+
+
+@pytest.fixture
+def server():
+    """A server whose `judge` says what a token may read."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            name = self.path.split("/")[2]
+            status = self.server.judge(self.headers.get("api-key", ""), name)
+            points = [] if name in self.server.empty else [{"id": 1}]
+            body = json.dumps({"result": {"points": points}}).encode()
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made.judge, made.empty = honest, set()
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture
+def context(server, tmp_path):
+    admin = tmp_path / "admin.json"
+    admin.write_text(json.dumps({"username": "admin", "password": KEY}))
+
+    class Store:
+        async def active_generation(self, tenant):
+            return SimpleNamespace(id=GENERATION)
+
+        async def close(self):
+            pass
+
+    url = f"qdrant://127.0.0.1:{server.server_port}"
+    told = SimpleNamespace(vector_db_url=url, credentials={"admin": admin})
+    return SimpleNamespace(target=SimpleNamespace(description=told, store=lambda login: Store()))
+
+
+def leaks(context):
+    found = list(_attempts.past_the_api(context))
+    assert len(found) == 15  # five tokens, three collections
+    return {a.way.split(": ")[1] for a in found if a.leaked}
+
+
+def test_a_server_that_honours_tokens_leaks_nothing(context):
+    assert leaks(context) == set()
+
+
+SIGNED = {"a token of the small tenant", "a token for nothing"}
+EXPIRED, FORGED = {"a token that is over"}, {"a token that another key signed"}
+
+
+def names_ignored(given, name):
+    return 200 if claims(given) else 401
+
+
+def anything_taken(given, name):
+    return 200 if given else 401
+
+
+def expiry_ignored(given, name):
+    said = claims(given, expiry=False) or {"access": []}
+    return 200 if {"collection": name, "access": "r"} in said["access"] else 403
+
+
+def open_without(given, name):
+    return honest(given, name) if given else 200
+
+
+@pytest.mark.parametrize(
+    ("judge", "leaking"),
+    [
+        (names_ignored, SIGNED),
+        (anything_taken, SIGNED | EXPIRED | FORGED),
+        (expiry_ignored, EXPIRED),
+        (open_without, {"no token"}),
+    ],
+)
+def test_a_server_that_does_not_is_found(server, context, judge, leaking):
+    server.judge = judge
+    assert leaks(context) == leaking
+
+
+def test_a_refusal_of_everything_proves_nothing(server, context):
+    server.judge = lambda given, name: 403
+    with pytest.raises(ProbeError, match="cannot be read by a token for it: HTTP 403"):
+        leaks(context)
+
+
+def test_a_large_tenant_without_points_proves_nothing(server, context):
+    server.empty = {f"{TENANT}__{GENERATION}"}
+    with pytest.raises(ProbeError, match=f"{TENANT}__{GENERATION} cannot be read"):
+        leaks(context)
+
+
+def test_a_server_that_is_broken_is_no_verdict(server, context):
+    server.judge = lambda given, name: 200 if honest(given, name) == 200 else 500
+    with pytest.raises(ProbeError, match="HTTP 500"):
+        leaks(context)
+
+
+def test_without_the_key_nothing_can_be_asked(context):
+    context.target.description.credentials = {}
+    with pytest.raises(ProbeError, match=r"credentials\.admin"):
+        leaks(context)
+
+
+def test_a_tenant_without_an_index_is_an_error(context):
+    class Store:
+        async def active_generation(self, tenant):
+            raise StoreError("no active generation")
+
+        async def close(self):
+            pass
+
+    context.target.store = lambda login: Store()
+    with pytest.raises(ProbeError, match=f"tenant {SMALL_TENANT}: no active generation"):
+        leaks(context)
