@@ -1,7 +1,7 @@
 """The report as one HTML page that loads nothing from anywhere."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from conformance.gate import Phase, Status
-from conformance.report import bars, runbooks
+from conformance.gate import Phase, Plot, Status
+from conformance.report import bars, runbooks, scale
 from conformance.verdict import Result
 
 PHASES = {
@@ -76,12 +76,12 @@ def _phases(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     return result
 
 
-def _plots(result: Result) -> list[Markup]:
-    if not result.plots:
+def _plots(drawn: Sequence[Plot], salt: str) -> list[Markup]:
+    if not drawn:
         return []
     from conformance.report import plots  # matplotlib is slow to import
 
-    return [plots.svg(plot, f"{result.id}-{n}") for n, plot in enumerate(result.plots)]
+    return [plots.svg(plot, f"{salt}-{n}") for n, plot in enumerate(drawn)]
 
 
 @functools.cache
@@ -98,10 +98,13 @@ def _template() -> jinja2.Template:
 
 def render(folder: Path, data: Mapping[str, Any], results: Mapping[str, Result]) -> str:
     """The page's HTML; `folder` is where what it links to lies."""
+    grown = scale.read()
     return _template().render(
         report=data,
         phases=_phases(data),
-        plots={result.id: _plots(result) for result in results.values()},
+        plots={result.id: _plots(result.plots, result.id) for result in results.values()},
+        scale=grown,
+        curves=_plots(grown.plots, "scale") if grown else [],
         headline=headline(data),
         duration=minutes(data),
         status=STATUS,

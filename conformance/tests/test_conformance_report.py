@@ -1,5 +1,6 @@
 """The report: sealed, signed, readable, and loading nothing from anywhere."""
 
+import json
 import math
 import re
 import subprocess
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from conformance.errors import SuiteError
 from conformance.gate import Measurement, Plot
 from conformance.jsonable import plain
-from conformance.report import bars, page, plots, seal, summary
+from conformance.report import bars, page, plots, scale, seal, summary
 
 RICH = """
 def measure(ctx):
@@ -191,3 +192,17 @@ def test_the_summary_has_the_verdict_its_reasons_and_the_numbers(suite, green, c
     assert "| alpha | pass | latency | 12.5 s | ≤ 20 s | 2,000 |" in text
     assert "| absent | not-applicable | no \\| cluster here | | | |" in text
     assert summary.main([str(suite.folder / "none")]) == 2
+
+
+def test_the_curve_of_the_corpus_is_drawn_from_the_benchmark(tmp_path, html):
+    row = {"recall_at_10": 0.99, "store_p95_ms": 2.0, "retrieval_p95_ms": 3.0, "derived": 0}
+    figures = {"100000": {**row, "derived": 90_000}, "10000": row}
+    machine = {"cpu": "a processor", "cores": 2, "load_before": 0.5}
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps({"corpus": {"figures": figures, "machine": machine}}))
+    found = scale.read(file)
+    assert found.derived == 90_000
+    assert found.plots[0].names == ["10,000", "100,000"]
+    assert found.plots[1].series["retrieval"] == [(0, 3), (1, 3)]
+    assert scale.read(tmp_path / "none.json") is None
+    assert "as the corpus grows" in html

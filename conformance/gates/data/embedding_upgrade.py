@@ -73,7 +73,8 @@ def measure(context: Context) -> Observation:
         _span(context, seen, new, lambda: context.target.ingest(folder, TENANT))
         _span(context, seen, now, lambda: None)
         wanted = int(context.parameter("requests"))
-        settled(lambda: len(load.outcomes) < wanted, 600)
+        # The guard takes a few questions for attacks: they have neither answer nor failure.
+        settled(lambda: len(seen.answers) + len(load.failed) < wanted, 600)
     context.evidence.write("answers.json", {"answers": seen.answers, "spans": seen.spans})
     return Observation(
         {
