@@ -176,8 +176,13 @@ class Target(Protocol):
     def audit_unwritable(self) -> AbstractContextManager[None]:
         """Inside the block no audit record can be made durable: a full disk, a log that is down."""
 
-    def audit_records(self, since: datetime | None = None) -> list[dict[str, Any]]:
-        """All audit records so far; of a cluster those from `since`, or this run's beginning, on."""
+    def audit_records(
+        self, since: datetime | None = None, *, settle: bool = True
+    ) -> list[dict[str, Any]]:
+        """All audit records so far; of a cluster those from `since`, or this run's beginning, on.
+
+        To `settle` is to wait first until all that was logged is indexed; raises `ProbeError` if not.
+        """
 
     def flagged(self) -> list[dict[str, Any]]:
         """The guard's flag log."""

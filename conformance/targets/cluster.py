@@ -125,10 +125,12 @@ class ClusterTarget(Services):
             finally:
                 objects.delete(endpoint, keys, bucket, key)
 
-    def audit_records(self, since: datetime | None = None) -> list[dict[str, Any]]:
+    def audit_records(
+        self, since: datetime | None = None, *, settle: bool = True
+    ) -> list[dict[str, Any]]:
         """All audit records from `since`, or this run's beginning, on, in the order of their times."""
         first = (since or self._since).isoformat(timespec="seconds")
-        return records.audit(self.cluster, self.vault, first)
+        return records.audit(self.cluster, self.vault, first, settle=settle)
 
     def flagged(self) -> list[dict[str, Any]]:
         """The guard's flag log, as far as its pods' logs reach."""

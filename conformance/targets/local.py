@@ -55,7 +55,9 @@ class LocalTarget(Services):
         finally:
             document.unlink(missing_ok=True)
 
-    def audit_records(self, since: datetime | None = None) -> list[dict[str, Any]]:
+    def audit_records(
+        self, since: datetime | None = None, *, settle: bool = True
+    ) -> list[dict[str, Any]]:
         """All audit records so far, in file order."""
         return logs.read_folder(self.description.audit_dir, "audit-*.jsonl", "audit spool")
 

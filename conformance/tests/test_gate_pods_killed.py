@@ -128,7 +128,7 @@ def context(cluster, platform=None, **parameters):
     made.target.store = lambda login: store
     made.target.store_admin = lambda: store
     made.target.outside = lambda: ""
-    made.target.audit_records = lambda since: platform.records
+    made.target.audit_records = lambda since, settle: platform.records
     return made
 
 
@@ -136,6 +136,9 @@ def context(cluster, platform=None, **parameters):
 def quick(monkeypatch):
     monkeypatch.setattr(pods_killed, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(pods_killed, "REST_SECONDS", 0.001)
+    monkeypatch.setattr(pods_killed, "AUDIT_SECONDS", 0.1)
+    monkeypatch.setattr(pods_killed, "WHOLE_SECONDS", 0.1)
+    monkeypatch.setattr("conformance.probes.waiting.POLL_SECONDS", 0.01)
     monkeypatch.setattr("conformance.targets.kube.client.POLL_SECONDS", 0.01)
 
 
@@ -207,7 +210,7 @@ def test_answers_that_the_trail_lacks_are_counted():
 def test_a_platform_that_is_not_whole_is_not_judged():
     cluster = Layers()
     cluster.objects.pop(("v1", "Pod", "retrieval-1", "rag-retrieval"))
-    with pytest.raises(ProbeError, match="rag-retrieval/retrieval: not all of its pods"):
+    with pytest.raises(ProbeError, match="rag-retrieval/retrieval not whole before"):
         pods_killed.measure(context(cluster))
     cluster = Layers()
     cluster.away["rag-gateway/gateway-0"] = None, float("inf")

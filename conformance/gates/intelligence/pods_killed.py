@@ -4,19 +4,21 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 from conformance.corpora.prepare import TENANT
 from conformance.gate import Context, Fault, Gate, Measurement, Observation, Phase, ProbeError
 from conformance.gates.foundation._layers import LAYERS
 from conformance.gates.intelligence import _callers, _kills
-from conformance.gates.intelligence._kills import Kill
+from conformance.gates.intelligence._kills import Cost, Kill
 from conformance.probes.asked import Asking
 from conformance.probes.audit import Trail
 from conformance.probes.cluster import changed, killing
-from conformance.probes.cluster.killing import Victim
+from conformance.probes.cluster.killing import Victim, Workload
 from conformance.probes.cluster.workloads import APPS, restart
 from conformance.probes.node import Service
+from conformance.probes.waiting import settled
 from conformance.probes.writes import Writes
 from conformance.stats import exactly
 from conformance.targets.layers.places import place
@@ -28,6 +30,8 @@ REPLICA = ("rag-vectordb", "vectordb-replica")
 UNREACHABLE = "unreachable: "
 IN_A_ROW = 5  # questions served after a kill until the platform counts as whole
 REST_SECONDS, POLL_SECONDS = 0.3, 0.25
+WHOLE_SECONDS = 120.0  # what an earlier gate has changed comes to rest
+AUDIT_SECONDS = 90.0  # the index is behind its log, by what a kill of either takes
 _CLOCKS = timedelta(minutes=1)
 
 
@@ -50,44 +54,36 @@ def measure(context: Context) -> Observation:
     try:
         with _callers.asking(context) as asking, writes:
             planned, kills = _killed(context, asking, sources)
+        found, others = _kills.costs(kills, asking.rows)
+        context.evidence.write("requests.csv", _kills.requests_csv(found, others))
+        context.evidence.write("kills.csv", _kills.kills_csv(found))
         lost = writes.lost()
     finally:
         with suppress(Exception):  # the measurement's own error, or its value, is what counts
             writes.drop()
     context.evidence.write("lost.json", {"lost": lost, "refused": writes.refused})
     acknowledged = len(writes.acknowledged)
+    felt, at = context.parameter("felt"), place("gateway")
     metrics = {
         "lost_documents": exactly(len(lost), acknowledged),
         "refused_writes": exactly(len(writes.refused), acknowledged),
         "unaudited_answers": _unaudited(context, asking, since),
+        **_kills.metrics(planned, found, others, felt, f"{at.namespace}/{at.account}"),
     }
-    return _judged(context, planned, kills, asking, metrics)
+    notes = _notes(context, found, _kills.spared(found, others, felt)[1])
+    return Observation(metrics, notes, [*_kills.plots(found, others)])
 
 
-def _judged(
-    context: Context,
-    planned: int,
-    kills: Sequence[Kill],
-    asking: Asking,
-    metrics: Mapping[str, Measurement],
-) -> Observation:
-    found, others = _kills.costs(kills, asking.rows)
-    context.evidence.write("requests.csv", _kills.requests_csv(found, others))
-    context.evidence.write("kills.csv", _kills.kills_csv(found))
-    felt, at = context.parameter("felt"), place("gateway")
-    gateway = f"{at.namespace}/{at.account}"
+def _notes(context: Context, found: Sequence[Cost], worst: str) -> list[str]:
+    killed = {cost.kill.name for cost in found}
     services = context.parameter("node_services")
-    absent = sorted(set(felt) - {kill.name for kill in kills})
-    return Observation(
-        {**metrics, **_kills.metrics(planned, found, others, felt, gateway)},
-        notes=[
-            *map(str, found),
-            f"worst of what nobody should miss: {_kills.spared(found, others, felt)[1]}",
-            *(f"the node's services: {services}" for _ in [1] if isinstance(services, str)),
-            *(f"declared as felt, but not killed: {name}" for name in absent),
-        ],
-        plots=[*_kills.plots(found, others)],
-    )
+    absent = sorted(set(context.parameter("felt")) - killed)
+    return [
+        *map(str, found),
+        f"the worst of what nobody should miss: {worst}",
+        *([f"the node's services: {services}"] if isinstance(services, str) else []),
+        *(f"declared as felt, but not killed: {name}" for name in absent),
+    ]
 
 
 def _sources(context: Context) -> Mapping[str, Source]:
@@ -95,14 +91,18 @@ def _sources(context: Context) -> Mapping[str, Source]:
     cluster = context.target.cluster
     layers = killing.workloads(cluster, LAYERS)
     for workload in layers:
-        if len(workload.pods()) < workload.wanted:
-            raise ProbeError(f"{workload}: not all of its pods serve before the first is killed")
+        whole = partial(_whole, workload)
+        cluster.wait(whole, WHOLE_SECONDS, f"{workload} not whole before the first is killed")
     order: list[Source] = [
         *(workload for workload in layers if workload.namespace != MODEL),
         *_services(context),
         *(workload for workload in layers if workload.namespace == MODEL),
     ]
     return {str(source): source for source in order}
+
+
+def _whole(workload: Workload) -> bool:
+    return len(workload.pods()) >= workload.wanted
 
 
 def _services(context: Context) -> list[Source]:
@@ -170,12 +170,13 @@ def _kill(context: Context, asking: Asking, victim: Victim) -> Kill:
 def _unaudited(context: Context, asking: Asking, since: datetime) -> Measurement:
     """Answers that the audit trail does not tell of, once and as their callers have them."""
     seen = [row.seen for row in asking.rows if row.seen]
-    trail = Trail(context.target.audit_records(since))
-    rows = [
-        {"request_id": one.request_id, "path": one.path, "problems": problems}
-        for one in seen
-        if (problems := trail.problems_at_last(one, TENANT))
-    ]
+
+    def missing() -> list[dict[str, object]]:
+        trail = Trail(context.target.audit_records(since, settle=False))
+        told = ((one, trail.problems_at_last(one, TENANT)) for one in seen)
+        return [{"request_id": o.request_id, "path": o.path, "problems": p} for o, p in told if p]
+
+    rows = settled(missing, AUDIT_SECONDS)
     context.evidence.write("unaudited.jsonl", rows)
     return exactly(len(rows), len(seen))
 
