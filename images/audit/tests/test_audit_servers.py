@@ -239,6 +239,26 @@ def test_nothing_is_lost_while_elasticsearch_is_down(indexer, kafka, elasticsear
     until(lambda: indexer.get("/readyz").status_code == 200)
 
 
+def test_a_log_that_restarts_before_a_batch_is_committed_is_read_on(
+    indexer, kafka, elasticsearch, topics, made
+):
+    indexer.start()
+    until(lambda: indexer.get("/readyz").status_code == 200)
+    (at_hand, _), (later, _) = pairs = [both(n) for n in range(2)]
+    elasticsearch.pause()
+    produce(kafka, topics, *pairs[0])
+    time.sleep(1.5)  # the batch waits for the index
+    kafka.kill()
+    elasticsearch.resume()
+    until(lambda: indexer.value("audit_indexed_total") == 2)
+    time.sleep(1)  # its commit finds nobody
+    kafka.start()
+    produce(kafka, topics, *pairs[1])
+    until(lambda: len(found(elasticsearch, later["request_id"])) == 2)
+    until(lambda: indexer.value("audit_lag_records") == 0)
+    assert len(found(elasticsearch, at_hand["request_id"])) == 2
+
+
 def test_nothing_is_lost_when_the_indexer_is_killed(indexer, kafka, elasticsearch, topics, made):
     pairs = [both(n) for n in range(300)]
     produce(kafka, topics, *(r for pair in pairs for r in pair))

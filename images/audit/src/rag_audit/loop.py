@@ -34,9 +34,16 @@ def open_consumer(settings: IndexerSettings) -> Consumer:
             "partition.assignment.strategy": "cooperative-sticky",
             "queued.max.messages.kbytes": _QUEUED_KB,
             "reconnect.backoff.max.ms": 5000,
+            "on_commit": _on_commit,
             "logger": log,
         }
     )
+
+
+def _on_commit(error: KafkaError | None, _: Sequence[TopicPartition]) -> None:
+    """The log restarted meanwhile, or another member has the partition: duplicates will be written."""
+    if error:
+        log.warning("not committed", extra={"reason": str(error)})
 
 
 class Indexer:
@@ -128,10 +135,11 @@ class Indexer:
             self._metrics.duplicates.inc()
 
     def _commit(self, batch: Sequence["Message[bytes, bytes]"]) -> None:
+        """Not waited for: while the log restarts that has no end, and the consumer is not polled."""
         offsets = [TopicPartition(t, p, last + 1) for (t, p), (_, last) in _ranges(batch).items()]
         try:
-            self._consumer.commit(offsets=offsets, asynchronous=False)
-        except KafkaException as error:  # another member has the partition: it writes duplicates
+            self._consumer.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as error:
             log.warning("not committed", extra={"reason": str(error)})
 
     def _rewind(self, batch: Sequence["Message[bytes, bytes]"], error: AuditError) -> None:
