@@ -2,10 +2,8 @@
 
 import json
 import threading
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import httpx
 import pytest
 
 from conformance.gate import ProbeError
@@ -61,12 +59,8 @@ def context(server, **parameters):
         },
     )
 
-    @contextmanager
-    def client(tenant, *, timeout=0):
-        with httpx.Client(base_url=f"http://127.0.0.1:{server.server_port}") as found:
-            yield found
-
-    made.target.gateway, made.target.api_key = client, lambda tenant: KEY
+    made.target.outside = lambda: f"http://127.0.0.1:{server.server_port}"
+    made.target.api_key = lambda tenant: KEY
     return made
 
 
@@ -110,6 +104,13 @@ def test_what_the_guard_refuses_is_counted_and_not_served(gateway):
         load_500_users.measure(context(gateway))
     seen = Seen([Request(t, "/", 1, users.REFUSED if t % 2 else "") for t in range(60)], [])
     assert load_500_users._slowest(seen.requests, 0, 60).value == 0.5
+
+
+def test_a_gateway_that_only_a_door_leads_to_is_an_error(gateway):
+    made = context(gateway)
+    made.target.outside = lambda: ""
+    with pytest.raises(ProbeError, match="gateway_url"):
+        load_500_users.measure(made)
 
 
 def test_locust_that_breaks_is_an_error_with_its_last_words(gateway, monkeypatch, tmp_path):
