@@ -102,7 +102,7 @@ def _job(environment: str, name: str) -> Object:
     from conformance.static.substitution import substitute
 
     variables = matrix.variables(environment)
-    names = (environment, variables["overlay"], "base")
+    names = (environment, variables.get("vector_store", "base"), "base")
     folder = next((RESTORE / name for name in names if (RESTORE / name).is_dir()), None)
     if folder is None:
         raise ProbeError(f"{RESTORE}: no restore Job in this checkout")
@@ -115,7 +115,9 @@ def _job(environment: str, name: str) -> Object:
     job: Object = deepcopy(found[0])
     job["metadata"]["name"] = name
     containers: list[dict[str, Any]] = job["spec"]["template"]["spec"]["containers"]
-    serving = next(c for c in containers if c["name"] == CONTAINER)
+    serving = next((c for c in containers if c["name"] == CONTAINER), None)
+    if serving is None:
+        raise ProbeError(f"{folder}: no container {CONTAINER}: it restores into the store itself")
     env = [e for e in serving.get("env") or [] if e["name"] != "KEEP_SECONDS"]
     serving["env"] = [*env, {"name": "KEEP_SECONDS", "value": str(SERVE_SECONDS)}]
     return job
