@@ -60,12 +60,22 @@ class Plot:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """Rows for the report, under a title; every cell is text."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What a gate measured. The names of `metrics` are those of the SLO file."""
 
     metrics: Mapping[str, Measurement]
     notes: Sequence[str] = ()
     plots: Sequence[Plot] = ()
+    tables: Sequence[Table] = ()
 
 
 class Evidence(Protocol):

@@ -110,6 +110,7 @@ class Judge:
         result.status, result.reason = status_of(checks), reason_of(checks)
         result.checks, result.notes = checks, list(observation.notes)
         result.plots = list(observation.plots)
+        result.tables = list(observation.tables)
 
     def _keep(self, result: Result, context: RunContext) -> None:
         context.evidence.write("result.json", result.record())

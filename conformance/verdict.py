@@ -8,7 +8,7 @@ from enum import StrEnum
 from numbers import Integral
 from typing import Any
 
-from conformance.gate import Measurement, Observation, Phase, Plot, ProbeError, Status
+from conformance.gate import Measurement, Observation, Phase, Plot, ProbeError, Status, Table
 from conformance.jsonable import plain
 from conformance.slo import GateSlo, Profile, Threshold, seconds
 
@@ -47,6 +47,7 @@ class Result:
     checks: Sequence[Check] = ()
     notes: Sequence[str] = ()
     plots: Sequence[Plot] = ()
+    tables: Sequence[Table] = ()
     evidence: Sequence[str] = ()
     seconds: float = 0.0
 

@@ -52,6 +52,7 @@ def _gate(result: Result, slo: GateSlo | None) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "checks": [_check(c) for c in result.checks],
         "notes": list(result.notes),
+        "tables": [asdict(table) for table in result.tables],
         "evidence": [f"evidence/{result.id}/{name}" for name in result.evidence],
     }
 

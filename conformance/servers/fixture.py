@@ -23,6 +23,8 @@ ACCOUNTS = {
     "lifecycle": "audit_lifecycle",
 }
 
+LOGINS = {name: f"password-of-{name}" for name in ("retrieval", "ingestion", "indexer", "topics")}
+
 
 @contextmanager
 def _running(server: S) -> Iterator[S]:
@@ -37,6 +39,13 @@ def _running(server: S) -> Iterator[S]:
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     """A running broker; a test that stops it starts it again."""
     with _running(Kafka(tmp_path_factory.mktemp("kafka"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def guarded_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """A running broker that asks for a login and has the platform's rights; passwords as `LOGINS`."""
+    with _running(Kafka(tmp_path_factory.mktemp("guarded-kafka"), LOGINS)) as server:
         yield server
 
 

@@ -244,7 +244,7 @@ def test_shipped_files_hold_their_rules(name):
     loaded = slo.load(slo.FOLDER / f"{name}.yaml", slo.FOLDER / "production.yaml")
     assert loaded.environment == name
     assert set(loaded.profiles) == {"full", "demo", "prove"}
-    assert len(loaded.gates) == 40
+    assert len(loaded.gates) == 41
 
 
 def test_production_numbers_are_the_seeds():

@@ -9,8 +9,11 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 
+from conformance.gates.intelligence._compromise import data
 from conformance.static.environment import ROOT
+from conformance.targets.kube.scripts import service_raid
 from conformance.tests import _object_store
+from conformance.tests._powers import declared_for
 
 LAB = _object_store.LAB
 SYNC = ROOT / "apps/ingestion/base/schedule/sync.sh"
@@ -117,3 +120,14 @@ def test_the_lab_has_a_pod_for_each_tenant_with_a_source_a_store_and_keys_for_al
     assert job["spec"]["completions"] == len(listed)
     keys = {name.partition(".")[0] for name in _object_store.secrets()["vault/suite/api-keys"]}
     assert keys == stored
+
+
+@pytest.mark.parametrize(
+    "who", ["rag-ingestion/ingestion", "rag-vectordb/backup", "rag-ingestion/buckets"]
+)
+def test_stolen_keys_are_good_for_what_is_declared(store, buckets, who, tmp_path):
+    (tmp_path / "object-store.json").write_text(store.keys(who, tmp_path).read_text())
+    _, one = data._SERVICES["s3"]
+    told = service_raid.raid({"s3": {**one, "url": store.url}}, tmp_path)["s3"]
+    worked = {w for w, (status, said) in told.items() if data._got("s3", status, said)}
+    assert worked == declared_for(who, "s3"), told

@@ -9,9 +9,12 @@ import time
 import psycopg
 import pytest
 
+from conformance.gates.intelligence._compromise import data
 from conformance.static import environment
 from conformance.static.environment import ROOT
+from conformance.targets.kube.scripts import sql_raid
 from conformance.tests import _openbao
+from conformance.tests._powers import declared_for
 from conformance.tests._store_pods import CONFIG, Pod, credentials, free_port, workplace
 
 pytestmark = [pytest.mark.network, pytest.mark.timeout(600)]
@@ -155,6 +158,32 @@ def test_backup_reads_every_tenant_and_writes_nothing(primary, rotated, tenants)
             connection.execute(f"SELECT count(*) FROM tenant_{tenant}.generation")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("DELETE FROM tenant_one.generation")
+
+
+@pytest.mark.parametrize(
+    ("role", "who"),
+    [
+        ("rag-reader", "rag-retrieval/retrieval"),
+        ("rag-writer", "rag-ingestion/ingestion"),
+        ("rag-admin", "rag-vectordb/onboarding"),
+        ("backup", "rag-vectordb/backup"),
+        ("replica", "rag-vectordb/replica"),
+    ],
+)
+def test_a_stolen_login_is_good_for_what_is_declared(
+    role, who, primary, rotated, tenants, tmp_path
+):
+    login = rotated(role)
+    if role in ("backup", "replica"):
+        text = f"*:*:*:{login['username']}:{login['password']}"
+        (tmp_path / "pgpass").write_text(text)
+    else:
+        credentials(tmp_path / "store.json", login)
+    order = {"host": "127.0.0.1", "port": primary.port, "attempts": data.SQL}
+    (told,) = sql_raid.raid(order, tmp_path)
+    worked = {what for what, outcome in told["told"].items() if outcome and outcome[0]}
+    worked -= {"connect", f"become {login['username']}"}
+    assert worked == declared_for(who, "sql"), told["told"]
 
 
 def test_the_vault_can_set_passwords_and_read_no_tenant(bao, primary, tenants):

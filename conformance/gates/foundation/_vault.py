@@ -126,15 +126,14 @@ class Vault:
             self.send_all([("DELETE", p, None, token) for p in (role_path, policy_path)])
 
     @contextmanager
-    def role_bound_to(self, role: str, account: Account) -> Iterator[None]:
-        """Inside the block a role is bound to another account."""
+    def role_bound_to(self, role: str, *accounts: Account) -> Iterator[None]:
+        """Inside the block a role is bound to other accounts: to each name in each namespace."""
         path = f"auth/kubernetes/role/{role}"
         read = self.must("GET", path, None, self.access())["data"]
         before = {key: read[key] for key in _ROLE_FIELDS}
-        namespace, name = account
         bound = {
-            "bound_service_account_names": [name],
-            "bound_service_account_namespaces": [namespace],
+            "bound_service_account_names": [name for _, name in accounts],
+            "bound_service_account_namespaces": [namespace for namespace, _ in accounts],
         }
         try:
             self.must("POST", path, {**before, **bound}, self.access())

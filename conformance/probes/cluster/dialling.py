@@ -73,12 +73,17 @@ def await_open(
 
 
 def run(
-    cluster: Cluster, pod: Object, script: str, order: Mapping[str, Any], seconds: float = 30.0
+    cluster: Cluster,
+    pod: Object,
+    script: str,
+    order: Mapping[str, Any],
+    seconds: float = 30.0,
+    container: str = CONTAINER,
 ) -> Any:
     """The JSON that a script prints in a probe pod for `order`, a line of JSON on its stdin."""
     metadata = pod["metadata"]
     command = ["python3", "-c", source(script)]
-    where = (metadata["namespace"], metadata["name"], CONTAINER)
+    where = (metadata["namespace"], metadata["name"], container)
     printed = cluster.exec(*where, command, stdin=json.dumps(order), seconds=seconds)
     try:
         return json.loads(printed)

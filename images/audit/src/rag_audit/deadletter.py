@@ -1,9 +1,9 @@
 """Records that cannot be indexed, kept in a topic of their own with the reason."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -27,10 +27,10 @@ class DeadLetters(Protocol):
 class DeadLetterTopic:
     """A topic of Kafka; headers say why, and where a message was."""
 
-    def __init__(self, brokers: str, topic: str) -> None:
+    def __init__(self, connection: Mapping[str, Any], topic: str) -> None:
         self._topic = topic
-        self._settings = {
-            "bootstrap.servers": brokers,
+        self._settings: dict[str, Any] = {
+            **connection,
             "acks": "all",
             "enable.idempotence": True,
             "delivery.timeout.ms": int(_SECONDS * 1000),

@@ -3,7 +3,7 @@
 import logging
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -22,12 +22,12 @@ _QUEUED_KB = 16_384  # read ahead, at most
 _LAG_SECONDS = 5.0
 
 
-def open_consumer(settings: IndexerSettings) -> Consumer:
+def open_consumer(connection: Mapping[str, Any], group: str) -> Consumer:
     """A member of the group that commits nothing by itself."""
     return Consumer(
         {
-            "bootstrap.servers": settings.kafka_brokers,
-            "group.id": settings.audit_group,
+            **connection,
+            "group.id": group,
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
             "session.timeout.ms": 12_000,  # a killed member's partitions go to another one after it

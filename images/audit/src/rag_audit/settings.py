@@ -25,6 +25,7 @@ class IndexerSettings(ElasticsearchSettings):
 
     bind: str = "127.0.0.1:8084"
     kafka_brokers: str
+    kafka_credentials_file: Path | None = None
     audit_topic: str = "audit"
     audit_dead_letter_topic: str = "audit.dead-letter"
     audit_group: str = "audit-indexer"

@@ -1,4 +1,4 @@
-"""`rag-audit-topics NAME:PARTITIONS:DAYS ...`: the topics as declared, made or brought in step."""
+"""`rag-audit-topics NAME:PARTITIONS:DAYS ...`: topics and rights as declared, made or brought in step."""
 
 import argparse
 import re
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -21,6 +22,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs r
 
 from rag_audit.deadletter import MAX_BYTES
 from rag_audit.errors import AuditError
+from rag_audit.rights import Right, grant, right
+from rag_common.files import SecretFileError
+from rag_common.kafka import connection
 
 _SECONDS = 30.0
 _DAY_MS = 86_400_000
@@ -52,9 +56,20 @@ def declared(text: str) -> Topic:
     return Topic(found[1], int(found[2]), int(found[3]))
 
 
-def ensure(admin: AdminClient, topics: Sequence[Topic], replicas: int, in_sync: int) -> None:
-    """Make what is missing and adapt what is there; raises `AuditError`."""
+def ensure(
+    admin: AdminClient,
+    topics: Sequence[Topic],
+    replicas: int,
+    in_sync: int,
+    rights: Sequence[Right] = (),
+) -> None:
+    """Make what is missing and adapt what is there; raises `AuditError`.
+
+    Without any right the brokers are taken to have no ACLs.
+    """
     try:
+        if rights:
+            grant(admin, rights)
         _create(admin, topics, replicas, in_sync)
         _configure(admin, topics, in_sync)
         _widen(admin, topics, replicas)
@@ -112,6 +127,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--brokers", required=True, help="host:port[,host:port]")
     parser.add_argument("--replicas", type=int, default=3)
     parser.add_argument("--in-sync", type=int, default=2, help="replicas that must acknowledge")
+    parser.add_argument("--credentials", type=Path, help="login that may do so, as JSON")
+    parser.add_argument(
+        "--allow", type=right, action="append", default=[], metavar="USER:read|write|group:NAME"
+    )
     parser.add_argument("topics", nargs="+", type=declared, metavar="NAME:PARTITIONS:DAYS")
     return parser.parse_args()
 
@@ -119,10 +138,10 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Make the topics; 1 with the reason on standard error."""
     given = _arguments()
-    admin = AdminClient({"bootstrap.servers": given.brokers})
     try:
-        ensure(admin, given.topics, given.replicas, given.in_sync)
-    except AuditError as error:
+        admin = AdminClient(connection(given.brokers, given.credentials))
+        ensure(admin, given.topics, given.replicas, given.in_sync, given.allow)
+    except (AuditError, SecretFileError) as error:
         print(f"rag-audit-topics: {error}", file=sys.stderr)
         return 1
     return 0

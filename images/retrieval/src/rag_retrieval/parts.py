@@ -133,6 +133,7 @@ def open_parts(settings: Settings, store: VectorStore) -> Parts:
             segment_bytes=int(settings.audit_segment_mb * 2**20),
             segment_seconds=settings.audit_segment_seconds,
             timeout_seconds=settings.audit_timeout_seconds,
+            credentials=settings.audit_credentials_file,
         ),
     )
 

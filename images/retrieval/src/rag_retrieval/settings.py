@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     rerank_api_key_file: Path | None = None
     rerank_strict: bool = False
     audit_sink: str
+    audit_credentials_file: Path | None = None
     audit_segment_mb: float = Field(default=64, gt=0)
     audit_segment_seconds: float = Field(default=300, gt=0)
     audit_timeout_seconds: float = Field(default=5, gt=0)

@@ -23,10 +23,17 @@ BUCKETS = {  # S3 identity -> what it may do
     "suite": ["Read:documents", "Write:documents", "List:documents"],
     "buckets": ["Admin"],
 }
-# No keyspace-wide command, no administration: a cache is read and written key by key.
+# No keyspace-wide command, no look at other clients: a cache is read and written key by key.
 CACHE = (
-    "user default off\nuser retrieval on #{sha256} resetchannels ~* -@all +@connection +get +set\n"
+    "user default off\n"
+    "user retrieval on #{sha256} resetchannels ~* -@all +client|setinfo +get +hello +ping +set\n"
 )
+LOG = {  # login at Kafka -> its account
+    "retrieval": "rag-retrieval/retrieval",
+    "ingestion": "rag-ingestion/ingestion",
+    "indexer": "rag-audit/indexer",
+    "topics": "rag-audit/topics",
+}
 INDEX = {
     "indexer": "audit_writer",
     "template": "audit_template",
@@ -101,7 +108,10 @@ def _audit(value: Value) -> dict[str, Fields]:
         for name, password in passwords.items()
     ]
     logins = {n: {"username": n, "password": password} for n, password in passwords.items()}
+    log = {name: value(f"kafka/{name}").hex() for name in LOG}
     return {
+        "rag-audit/kafka/logins": log,
+        **{f"{LOG[n]}/kafka": {"username": n, "password": p} for n, p in log.items()},
         "rag-audit/elasticsearch/users": {
             "users": "".join(users),
             "users_roles": "".join(f"{role}:{name}\n" for name, role in INDEX.items()),

@@ -10,6 +10,7 @@ from faststream.rabbit import RabbitBroker, RabbitQueue
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from rag_common.kafka import connection
 from rag_ingestion.events.brokers import Broker
 from rag_ingestion.events.settings import EventSettings
 
@@ -51,8 +52,8 @@ async def _measure(broker: Broker, settings: EventSettings) -> int:
 def _kafka(settings: EventSettings) -> int:
     """What lies behind the group's commits; a look from outside, which joins no group."""
     brokers, topic = urlsplit(settings.events_url).netloc, settings.events_topic
-    own = {"bootstrap.servers": brokers, "group.id": settings.events_group, "logger": log}
-    consumer = Consumer({**own, "enable.auto.commit": False})
+    own = {"group.id": settings.events_group, "enable.auto.commit": False, "logger": log}
+    consumer = Consumer({**connection(brokers, settings.events_credentials_file), **own})
     try:
         found = consumer.list_topics(topic, timeout=_SECONDS).topics[topic]
         if found.error:

@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import threading
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -20,10 +22,10 @@ _CLOSE_SECONDS = 5.0
 class KafkaSink:
     """Produces lines to `topic`; a record that is not confirmed in `seconds` is refused."""
 
-    def __init__(self, brokers: str, topic: str, seconds: float) -> None:
+    def __init__(self, connection: Mapping[str, Any], topic: str, seconds: float) -> None:
         self._topic, self._seconds = topic, seconds
-        self._settings = {
-            "bootstrap.servers": brokers,
+        self._settings: dict[str, Any] = {
+            **connection,
             "client.id": "rag-retrieval-audit",
             "acks": "all",
             "enable.idempotence": True,  # retries neither repeat nor reorder records

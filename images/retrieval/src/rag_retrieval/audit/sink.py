@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from rag_common.files import SecretFileError
+from rag_common.kafka import connection
 from rag_retrieval.audit.kafka import KafkaSink
 from rag_retrieval.audit.spool import Spool
 from rag_retrieval.errors import SettingsError
@@ -30,17 +32,29 @@ class Sink(Protocol):
 
 
 def open_sink(
-    url: str, *, segment_bytes: int, segment_seconds: float, timeout_seconds: float
+    url: str,
+    *,
+    segment_bytes: int,
+    segment_seconds: float,
+    timeout_seconds: float,
+    credentials: Path | None = None,
 ) -> Sink:
     """The sink of `file:///dir` or `kafka://host:port[,host:port]/topic`; raises `SettingsError`."""
     parts = urlsplit(url)
     if parts.scheme == "file" and not parts.netloc and parts.path:
         return _spool(Path(parts.path), segment_bytes, segment_seconds)
     if parts.scheme == "kafka" and _addresses(parts.netloc) and _TOPIC.fullmatch(parts.path):
-        return KafkaSink(parts.netloc, parts.path[1:], timeout_seconds)
+        return _topic(parts.netloc, parts.path[1:], timeout_seconds, credentials)
     raise SettingsError(
         f"AUDIT_SINK: {url!r}: expected file:///directory or kafka://host:port/topic"
     )
+
+
+def _topic(brokers: str, topic: str, seconds: float, credentials: Path | None) -> KafkaSink:
+    try:
+        return KafkaSink(connection(brokers, credentials), topic, seconds)
+    except SecretFileError as error:
+        raise SettingsError(f"AUDIT_CREDENTIALS_FILE: {error}") from error
 
 
 def _addresses(text: str) -> bool:

@@ -1,0 +1,1 @@
+"""What an attacker in a pod of each layer gets: one family of attempts a module."""
