@@ -187,6 +187,7 @@ def test_what_could_not_be_tried_is_no_pass(platform, script):
 
 def test_an_account_without_a_workload_is_no_pass(platform):
     del platform.objects["apps/v1", "Deployment", "llm", "rag-llm"]
+    del platform.objects["v1", "Pod", "llm-1", "rag-llm"]
     observation, _ = measured(platform)
     assert values(observation)["untried"] == 1
     assert observation.notes == [

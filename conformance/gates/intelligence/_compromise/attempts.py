@@ -44,8 +44,9 @@ class Power:
 
     def names(self, attempt: Attempt) -> bool:
         """Whether it is this attempt that it declares."""
-        mine = EVERY in self.who or attempt.who in self.who
-        return mine and self.can == f"{attempt.family}: {attempt.what}"
+        if not self.can.endswith(attempt.what) or self.can != f"{attempt.family}: {attempt.what}":
+            return False
+        return EVERY in self.who or attempt.who in self.who
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +75,11 @@ def declared(environment: str, file: Path = FILE) -> list[Power]:
 
 def judged(attempts: Iterable[Attempt], powers: Sequence[Power]) -> list[Judged]:
     """Every attempt judged, and every power that nobody tried as one that was not."""
-    every = [*attempts]
-    found = [_judged(attempt, powers) for attempt in every]
-    tried = {power for power in powers for attempt in every if power.names(attempt)}
+    found, tried = [], set[Power]()
+    for attempt in attempts:
+        own = [power for power in powers if power.names(attempt)]
+        tried.update(own)
+        found.append(_judged(attempt, own))
     for power in powers:
         if power not in tried:
             family, _, what = power.can.partition(": ")
@@ -85,10 +88,10 @@ def judged(attempts: Iterable[Attempt], powers: Sequence[Power]) -> list[Judged]
     return found
 
 
-def _judged(attempt: Attempt, powers: Sequence[Power]) -> Judged:
+def _judged(attempt: Attempt, own: Sequence[Power]) -> Judged:
     if attempt.got is None:
         return Judged(attempt, UNTRIED, attempt.told)
-    why = attempt.by_design or next((p.why for p in powers if p.names(attempt)), "")
+    why = attempt.by_design or next((power.why for power in own), "")
     if attempt.got:
         return Judged(attempt, DECLARED if why else UNDECLARED, why)
     return (

@@ -147,7 +147,11 @@ def _as_others() -> Iterator[Asked]:
 def _more_rights(foothold: Foothold) -> Iterator[Asked]:
     """Its own way to everything: by a binding, or by a policy that lets in whoever comes."""
     own = f"namespaces/{foothold.namespace}"
-    subject = {"kind": "ServiceAccount", "name": foothold.service_account, "namespace": foothold.namespace}
+    subject = {
+        "kind": "ServiceAccount",
+        "name": foothold.service_account,
+        "namespace": foothold.namespace,
+    }
     role = {"apiGroup": _GROUP, "kind": "ClusterRole", "name": "cluster-admin"}
     body = _made(f"{_GROUP}/v1", "ClusterRoleBinding", {"roleRef": role, "subjects": [subject]})
     path = f"{_RBAC}/clusterrolebindings"
