@@ -49,6 +49,12 @@ def test_both_are_in_one_file_and_the_operators_stays_as_it_is(node):
     follow(node)
     lines = (node / "config/users").read_text().split()
     assert lines == ["elastic-internal:hash", "indexer:hash"]
+    for name in (
+        "users",
+        "users_roles",
+        "roles.yml",
+    ):  # the server takes an empty line for a broken one
+        assert all((node / "config" / name).read_text().splitlines())
     roles = (node / "config/users_roles").read_text().split()
     assert roles == ["superuser:elastic-internal", "audit_writer:indexer"]
     assert (node / "operator/users").read_text() == "elastic-internal:hash\n"

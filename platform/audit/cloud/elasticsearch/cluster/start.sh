@@ -2,9 +2,11 @@
 # The operator's own users and roles, then the vault's and ours; the server sees when they change.
 set -eu
 config=/usr/share/elasticsearch/config operator=/mnt/elastic-internal/xpack-file-realm
-put() {  # NAME OURS: both in one file, replaced as a whole and only when it is another one
-  { cat "$operator/$1"; echo; cat "$2"; } > "$config/$1.new"
-  if cmp -s "$config/$1.new" "$config/$1"; then rm "$config/$1.new"; else mv -f "$config/$1.new" "$config/$1"; fi
+put() {  # NAME OURS: both in one file without an empty line, replaced as a whole and only when it is another one
+  both=$(printf '%s\n' "$(cat "$operator/$1")" "$(cat "$2")")
+  [ "$both" = "$(cat "$config/$1")" ] && return
+  printf '%s\n' "$both" > "$config/$1.new"
+  mv -f "$config/$1.new" "$config/$1"
 }
 follow() {
   put users /vault/secrets/users
