@@ -36,6 +36,7 @@ _OPEN_PATHS = (
     "/api",
     "/apis",
     "/openapi",
+    "/openid/v1/jwks",
     "/version",
     "/healthz",
     "/livez",
