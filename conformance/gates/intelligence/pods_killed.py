@@ -158,11 +158,11 @@ def _kill(context: Context, asking: Asking, victim: Victim) -> Kill:
     limit = float(bounds.get(victim.name, bounds["default"]))
     kill = Kill(victim.name, victim.what, asking.elapsed)
     victim.kill()
-    while kill.over is None and (now := asking.elapsed - kill.at) < limit:
-        if kill.back is None and victim.back():
-            kill.back = now
+    while kill.over is None and asking.elapsed - kill.at < limit:
+        if kill.back is None and victim.back():  # to look takes its time as well
+            kill.back = asking.elapsed - kill.at
         if kill.back is not None and asking.well_since(kill.at + kill.back, IN_A_ROW):
-            kill.over = now
+            kill.over = asking.elapsed - kill.at
         time.sleep(POLL_SECONDS)
     return kill
 
