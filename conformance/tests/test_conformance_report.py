@@ -159,6 +159,20 @@ def test_what_happened_and_what_is_counted_stand_in_the_plot():
     assert "rag-a/b" in plots.svg(named, "g-2")
 
 
+def test_a_gates_table_is_on_the_page_and_in_the_data(suite):
+    body = """
+    def measure(ctx):
+        table = Table("What <worked>", ("who", "why"), [("a & b", "c")])
+        return Observation({"x": Measurement(0.9, 100)}, tables=[table])
+    """
+    suite.gate("alpha", body)
+    suite.run()
+    table = {"title": "What <worked>", "head": ["who", "why"], "rows": [["a & b", "c"]]}
+    assert suite.result("alpha")["tables"] == [table]
+    text = (suite.report_folder / "report.html").read_text()
+    assert "What &lt;worked&gt;" in text and "<td>a &amp; b</td><td>c</td>" in text
+
+
 def test_numbers_for_people():
     assert page.value(0.123456) == "0.1235"
     assert page.value(1234567, "s") == "1,234,567 s"
