@@ -202,8 +202,8 @@ def _anonymous():
 
 
 def topics_job():
-    """The arguments of the Job `topics` of the base, parsed as its program does."""
-    job = yaml.safe_load((ROOT / "apps/audit/base/jobs/topics/job.yaml").read_text())
+    """The arguments of the lab's Job `topics`, parsed as its program does."""
+    job = yaml.safe_load((ROOT / "apps/audit/lab/topics/job.yaml").read_text())
     (container,) = job["spec"]["template"]["spec"]["containers"]
     parser = argparse.ArgumentParser()
     for flag in ("--brokers", "--credentials", "--replicas", "--in-sync"):
