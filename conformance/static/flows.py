@@ -76,7 +76,9 @@ def vault_accounts(environment: Environment) -> Iterator[Finding]:
         yield Finding("vault-accounts", "vault", f"no ConfigMap with {_ACCOUNTS}")
     for name in sorted({name for listed in lists for name in wanted - listed}):
         yield Finding("vault-accounts", name, f"is in the matrix and not in {_ACCOUNTS}")
-    for name in sorted(set().union(*lists) - there - {" ".join(known) for known in matrix.known}):
+    operated = {" ".join(identity_) for identity_ in matrix.identities}
+    known = {" ".join(account) for account in matrix.known} | operated
+    for name in sorted(set().union(*lists) - there - known):
         account = f"ServiceAccount {name.replace(' ', '/')}"
         if not elsewhere(account, environment, name_of):
             yield Finding("vault-accounts", name, "has a role and is no service account")

@@ -79,3 +79,25 @@ def test_topics_of_a_cloud_are_set_as_the_labs_job_sets_them():
         wanted = topics.Topic(item["metadata"]["name"], spec["partitions"], days).settings(2)
         said = {key: str(value).lower() for key, value in spec["config"].items()}
         assert said == wanted and spec["replicas"] == 3
+
+
+def test_logins_of_a_cloud_have_the_rights_that_the_labs_have():
+    (job,) = (
+        container
+        for pod in pods(environment.load("lab"))
+        for container in pod.containers()
+        if pod.labels.get("app.kubernetes.io/name") == "topics" and container["name"] == "topics"
+    )
+    words = [word.removeprefix("--allow=") for word in job["command"] if "--allow=" in word]
+    wanted = {tuple(word.split(":")) for word in words}
+    found = {
+        (user["metadata"]["name"], _right(acl), acl["resource"]["name"])
+        for user in environment.load("staging").of("KafkaUser")
+        for acl in user["spec"]["authorization"]["acls"]
+    }
+    assert found == wanted and len(wanted) == 7
+
+
+def _right(acl):
+    (operation,) = acl["operations"]
+    return "group" if acl["resource"]["type"] == "group" else operation.lower()
