@@ -42,7 +42,8 @@ class Asking(FastHttpUser):
             if answer.status_code == 403 and "rule" in (answer.text or ""):
                 answer.failure(ORDERS["refused"])
             elif answer.status_code != 200:
-                answer.failure(f"{answer.status_code}: {(answer.text or '')[:120]}")
+                told = (answer.text or "")[:120] or repr(answer.error)[:120]
+                answer.failure(f"{answer.status_code}: {told}")
 
     def question(self) -> str:
         """A question that no cache has seen."""

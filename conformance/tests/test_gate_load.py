@@ -55,6 +55,7 @@ def context(server, **parameters):
             "workers": 2,
             "answer_seconds": 5,
             "hold_seconds": 3,
+            "settle_seconds": 7,
             **parameters,
         },
     )
@@ -62,15 +63,6 @@ def context(server, **parameters):
     made.target.outside = lambda: f"http://127.0.0.1:{server.server_port}"
     made.target.api_key = lambda tenant: KEY
     return made
-
-
-@pytest.fixture(autouse=True)
-def short(monkeypatch):
-    """Users come at once."""
-    run = users.run
-    monkeypatch.setattr(
-        users, "run", lambda orders, **o: run(orders, **{**o, "seconds": o["seconds"] - 8})
-    )
 
 
 def test_users_are_served_and_counted(gateway):

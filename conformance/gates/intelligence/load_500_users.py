@@ -67,7 +67,8 @@ def _orders(context: Context) -> dict[str, Any]:
 
 def _asked(context: Context, orders: dict[str, Any], hold: float) -> Seen:
     """The run: users come, and stay for as long as is judged."""
-    seconds = orders["users"] / orders["spawn_rate"] + 15 + hold
+    settle = float(context.parameter("settle_seconds"))  # the autoscalers follow
+    seconds = orders["users"] / orders["spawn_rate"] + settle + hold
     return users.run(
         orders,
         workers=int(context.parameter("workers")),
