@@ -31,6 +31,8 @@ _HELLO = {
     9093: bytes.fromhex("0000000a00120000000000010000"),
     15053: _DNS,
 }
+_MAY_SLEEP = {"llm"}  # scaled to zero, maybe while this runs: the gate of that name wakes it
+_BY_PATH = {"guard"}  # callers have their own paths there, which the attempts of `identity` ask for
 _DENIED = "RBAC: access denied"
 _FROM_UPSTREAM = "x-envoy-upstream-service-time"
 _PROXY = "server: envoy"
@@ -49,7 +51,10 @@ def tried(
     )
     for door, (why, needed), (got, told) in zip(doors, whys, raw, strict=True):
         yield _attempt(foothold, RAW, f"reach {door.name}", got, told, why, needed)
-    named = [needed and bool(door.authority) for door, (_, needed) in zip(doors, whys, strict=True)]
+    named = [
+        needed and bool(door.authority) and door.account not in _BY_PATH
+        for door, (_, needed) in zip(doors, whys, strict=True)
+    ]
     meshed = _insisted(
         lambda some: _knocked(cluster, foothold, CONTAINER, _MESH, [_say(door) for door in some]),
         answered,
@@ -134,7 +139,7 @@ def _by_design(foothold: Foothold, door: Door, matrix: Matrix) -> tuple[str, boo
     """Why the matrix lets this through, and whether it has to work for the matrix to be needed."""
     own = (foothold.namespace, foothold.account)
     if Edge(*own, door.namespace, door.account, door.pod_port) in matrix.flows:
-        return "a flow of matrix.yaml", door.served
+        return "a flow of matrix.yaml", door.served and door.account not in _MAY_SLEEP
     if (door.namespace, door.pod_port) in matrix.reached:
         return "an exception of matrix.yaml, which every layer has", door.served
     return "", False
