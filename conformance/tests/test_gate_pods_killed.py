@@ -318,6 +318,11 @@ def test_no_answer_at_all_is_clear_only_while_the_gateway_is_away():
 def test_the_worst_of_what_nobody_should_miss_counts():
     refused = [row(11.0 + n / 10, outcome=Outcome.REFUSED, status=503) for n in range(5)]
     kills = [Kill("a", "a-0", 10, 2, 3), Kill("b", "b-0", 20, 2, 3), Kill("c", "c-0", 30, 2, 3)]
+    assert [_kills._layer(n) for n in ("rag-a/x", "node/x", "kube-system/x")] == [
+        "rag-a",
+        "node",
+        "node",
+    ]
     rows = [*refused, row(12), row(20), row(21, outcome=Outcome.REFUSED), row(30), row(50)]
     found, others = _kills.costs(kills, rows)
     measured, worst = _kills.spared(found, others, {"a"})

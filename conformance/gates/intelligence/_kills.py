@@ -92,17 +92,23 @@ def unclear(found: Sequence[Cost], others: Sequence[Asked], gateway: str) -> lis
 def spared(
     found: Sequence[Cost], others: Sequence[Asked], felt: Collection[str]
 ) -> tuple[Measurement, str]:
-    """The worst share of failures while something was away that nobody should miss, and what it was.
+    """The worst layer's share of failures while away was what nobody should miss, and the layer.
 
-    `felt` are those whose absence callers do notice. Failures while nothing was away count as well.
+    The node with all that serves it is one. `felt` are those whose absence callers do notice.
+    Failures while nothing was away count as well.
     """
     groups: dict[str, list[Asked]] = {NOTHING: list(others)}
     for cost in found:
         if cost.kill.name not in felt:
-            groups.setdefault(cost.kill.name, []).extend(cost.rows)
+            groups.setdefault(_layer(cost.kill.name), []).extend(cost.rows)
     shares = {name: _failed(rows) / len(rows) for name, rows in groups.items() if rows}
     worst = max(shares, key=lambda name: shares[name], default=NOTHING)
     return exactly(shares.get(worst, 0.0), sum(map(len, groups.values()))), worst
+
+
+def _layer(name: str) -> str:
+    namespace = name.partition("/")[0]
+    return "node" if namespace == "kube-system" else namespace
 
 
 def _failed(rows: Sequence[Asked]) -> int:
