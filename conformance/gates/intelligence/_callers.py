@@ -20,10 +20,9 @@ RETRIEVE_SECONDS, ANSWER_SECONDS = 15.0, 300.0  # beyond the gateway's own limit
 
 
 @contextmanager
-def asking(context: Context) -> Iterator[Asking]:
-    """Inside the block questions are asked at a constant rate; some are answered by the model."""
+def asking(context: Context, rate: float, answer_rate: float) -> Iterator[Asking]:
+    """Inside the block questions are asked at constant rates (per second), the second of the model."""
     corpus, seed = prepared(context).full.corpus, int(context.parameter("seed"))
-    rate = float(context.parameter("rate"))
     allowed = context.target.rate_limit(TENANT).requests_per_minute
     if rate * 60 > allowed:
         raise ProbeError(f"tenant {TENANT} may ask {allowed:g} a minute: too few for this load")
@@ -47,7 +46,7 @@ def asking(context: Context) -> Iterator[Asking]:
 
         with (
             Load(retrieve, rate, int(context.parameter("clients"))),
-            Load(answer, float(context.parameter("answer_rate")), 1),
+            Load(answer, answer_rate, 1),
         ):
             yield asked
 

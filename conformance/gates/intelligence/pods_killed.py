@@ -50,9 +50,10 @@ def measure(context: Context) -> Observation:
     """What callers, writers and the audit trail have of a platform whose pods are killed one by one."""
     since = datetime.now(UTC) - _CLOCKS
     sources = _sources(context)
+    rates = (float(context.parameter("rate")), float(context.parameter("answer_rate")))
     writes = Writes(context.target, SCRATCH, int(context.parameter("writers")), REST_SECONDS)
     try:
-        with _callers.asking(context) as asking, writes:
+        with _callers.asking(context, *rates) as asking, writes:
             planned, kills = _killed(context, asking, sources)
         found, others = _kills.costs(kills, asking.rows)
         context.evidence.write("requests.csv", _kills.requests_csv(found, others))
