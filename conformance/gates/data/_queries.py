@@ -125,7 +125,12 @@ def sample(context: Context) -> list[LabelledQuery]:
 
 def unseen(queries: Sequence[LabelledQuery]) -> list[LabelledQuery]:
     """The same questions with a token that no cache has seen."""
-    return [replace(q, text=f"{q.text} (ref. {secrets.token_hex(4)})") for q in queries]
+    return [replace(query, text=unseen_text(query.text)) for query in queries]
+
+
+def unseen_text(text: str) -> str:
+    """The question with a token that no cache has seen."""
+    return f"{text} (ref. {secrets.token_hex(4)})"
 
 
 def hybrid(context: Context) -> list[Ranked]:

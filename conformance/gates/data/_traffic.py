@@ -1,6 +1,5 @@
 """Users' traffic in the background, through the gateway, while something is done to the platform."""
 
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +8,7 @@ import httpx
 
 from conformance.corpora.prepare import TENANT, prepared
 from conformance.gate import Context, ProbeError
-from conformance.gates.data._queries import flagged
+from conformance.gates.data._queries import flagged, unseen_text
 from conformance.probes.load import Load
 
 TIMEOUT_SECONDS = 120.0
@@ -29,13 +28,11 @@ def retrievals(
 
     A question that the guard flags has been served. `judge` says what is wrong with an answer.
     """
-    allowed = context.target.rate_limit(tenant).requests_per_minute
-    if per_second * 60 > allowed:
-        raise ProbeError(f"tenant {tenant} may ask {allowed:g} a minute: too few for this load")
+    within_limit(context, per_second, tenant)
     questions = [query.text for query in prepared(context).full.corpus.answerable]
 
     def call(number: int) -> str:
-        text = f"{questions[number % len(questions)]} (ref. {secrets.token_hex(4)})"
+        text = unseen_text(questions[number % len(questions)])
         return served(client.post("/v1/retrieve", json={"query": text, "top_n": 5}), judge)
 
     with (
@@ -48,9 +45,7 @@ def retrievals(
 @contextmanager
 def answers(context: Context, *, per_second: float, clients: int = 1) -> Iterator[Load]:
     """Inside the block the model answers questions of /v1/answer that have a gold answer."""
-    questions = [query.text for query in prepared(context).full.corpus.gold]
-    if not questions:
-        raise ProbeError("the corpus has no question with a gold answer")
+    questions = gold_questions(context)
 
     def call(number: int) -> str:
         question = {"question": questions[number % len(questions)]}
@@ -61,6 +56,21 @@ def answers(context: Context, *, per_second: float, clients: int = 1) -> Iterato
         Load(call, per_second, clients) as load,
     ):
         yield load
+
+
+def within_limit(context: Context, per_second: float, tenant: str = TENANT) -> None:
+    """Raises `ProbeError` unless the tenant may ask that often."""
+    allowed = context.target.rate_limit(tenant).requests_per_minute
+    if per_second * 60 > allowed:
+        raise ProbeError(f"tenant {tenant} may ask {allowed:g} a minute: too few for this load")
+
+
+def gold_questions(context: Context) -> list[str]:
+    """Questions that have a gold answer; raises `ProbeError` when there is none."""
+    questions = [query.text for query in prepared(context).full.corpus.gold]
+    if not questions:
+        raise ProbeError("the corpus has no question with a gold answer")
+    return questions
 
 
 def served(response: httpx.Response, judge: Judge | None = None) -> str:

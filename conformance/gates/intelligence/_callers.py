@@ -1,6 +1,5 @@
 """Callers in the background who know what they should be told: questions asked before, and answers."""
 
-import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -10,7 +9,8 @@ import httpx
 from conformance.corpora.model import sample
 from conformance.corpora.prepare import TENANT, prepared
 from conformance.gate import Context, ProbeError
-from conformance.gates.data._queries import flagged
+from conformance.gates.data._queries import flagged, unseen_text
+from conformance.gates.data._traffic import gold_questions, within_limit
 from conformance.probes.asked import ANSWER, RETRIEVE, Asking, wrong_answer, wrong_passages
 from conformance.probes.load import Load
 from conformance.targets import http
@@ -23,12 +23,8 @@ RETRIEVE_SECONDS, ANSWER_SECONDS = 15.0, 300.0  # beyond the gateway's own limit
 def asking(context: Context, rate: float, answer_rate: float) -> Iterator[Asking]:
     """Inside the block questions are asked at constant rates (per second), the second of the model."""
     corpus, seed = prepared(context).full.corpus, int(context.parameter("seed"))
-    allowed = context.target.rate_limit(TENANT).requests_per_minute
-    if rate * 60 > allowed:
-        raise ProbeError(f"tenant {TENANT} may ask {allowed:g} a minute: too few for this load")
-    gold = [query.text for query in corpus.gold]
-    if not gold:
-        raise ProbeError("the corpus has no question with a gold answer")
+    within_limit(context, rate)
+    gold = gold_questions(context)
     with _client(context) as client:
         questions = [query.text for query in sample(corpus.answerable, QUESTIONS, seed, "kills")]
         known = _known(client, questions)
@@ -36,7 +32,7 @@ def asking(context: Context, rate: float, answer_rate: float) -> Iterator[Asking
 
         def retrieve(number: int) -> str:
             text, first = known[number % len(known)]
-            query = _unseen(text)
+            query = unseen_text(text)
             wrong = partial(wrong_passages, tenant=TENANT, first=first)
             return asked.ask(RETRIEVE, query, _passages(query), RETRIEVE_SECONDS, wrong)
 
@@ -64,11 +60,6 @@ def _client(context: Context) -> Iterator[httpx.Client]:
             yield client
 
 
-def _unseen(text: str) -> str:
-    """The question with a token that no cache has seen."""
-    return f"{text} (ref. {secrets.token_hex(4)})"
-
-
 def _passages(query: str) -> dict[str, object]:
     return {"query": query, "top_n": TOP_N}
 
@@ -87,7 +78,7 @@ def _known(client: httpx.Client, questions: Sequence[str]) -> list[tuple[str, st
 
 def _first(client: httpx.Client, text: str) -> str:
     """The document of the first passage, or ''; before the first kill every question is answered."""
-    response = client.post(RETRIEVE, json=_passages(_unseen(text)))
+    response = client.post(RETRIEVE, json=_passages(unseen_text(text)))
     if flagged(response):
         return ""
     if response.status_code != httpx.codes.OK:

@@ -16,6 +16,7 @@ import httpx
 from conformance.corpora.model import LabelledQuery, sample
 from conformance.corpora.prepare import TENANT, prepared
 from conformance.gate import Context, Fault, Gate, Measurement, Observation, Phase, ProbeError
+from conformance.gates.data._queries import unseen_text
 from conformance.gates.intelligence._answers import TIMEOUT_SECONDS, within_rate
 from conformance.probes.audit import Seen, Trail
 from conformance.stats import exactly, share
@@ -145,7 +146,7 @@ def _failed(context: Context, queries: Sequence[LabelledQuery]) -> list[Seen]:
 
     Straight to retrieval: the guard needs the embedding service too and lets nothing through.
     """
-    unseen = [f"{query.text} (ref. {secrets.token_hex(4)})" for query in queries[:3]]
+    unseen = [unseen_text(query.text) for query in queries[:3]]
     with (
         context.target.processes.stopped("embedding"),
         context.target.retrieval(TENANT, timeout=TIMEOUT_SECONDS) as client,

@@ -44,7 +44,7 @@ class Power:
 
     def names(self, attempt: Attempt) -> bool:
         """Whether it is this attempt that it declares."""
-        if not self.can.endswith(attempt.what) or self.can != f"{attempt.family}: {attempt.what}":
+        if self.can != f"{attempt.family}: {attempt.what}":
             return False
         return EVERY in self.who or attempt.who in self.who
 

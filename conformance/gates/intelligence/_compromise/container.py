@@ -6,7 +6,8 @@ from conformance.gate import ProbeError
 from conformance.gates.foundation._credentials import configured
 from conformance.gates.intelligence._compromise.attempts import Attempt
 from conformance.gates.intelligence._compromise.footholds import Foothold
-from conformance.probes.cluster import LABEL, Cluster, Object, containers
+from conformance.gates.intelligence._compromise.targets import probes_own, runs
+from conformance.probes.cluster import Cluster, Object, containers
 from conformance.probes.cluster.dialling import run
 from conformance.targets.layers.places import ACCOUNT
 
@@ -57,9 +58,7 @@ def real(cluster: Cluster, foothold: Foothold) -> Iterator[Attempt]:
     pods = [
         pod
         for pod in cluster.list("v1", "Pod", foothold.namespace, labels)
-        if LABEL not in pod["metadata"]["labels"]
-        and pod.get("status", {}).get("phase") == "Running"
-        and "deletionTimestamp" not in pod["metadata"]
+        if not probes_own(pod) and runs(pod)
     ]
     for pod in pods[:1]:
         yield from _of_spec(foothold, pod)

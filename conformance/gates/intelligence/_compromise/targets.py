@@ -42,7 +42,7 @@ def doors(cluster: Cluster) -> list[Door]:
 
 def _services(cluster: Cluster, pods: Objects) -> Iterator[Door]:
     slices = cluster.list("discovery.k8s.io/v1", "EndpointSlice")
-    accounts = {_key(pod): _account(pod) for pod in pods if not _probe(pod)}
+    accounts = {_key(pod): _account(pod) for pod in pods if not probes_own(pod)}
     for service in cluster.list("v1", "Service"):
         meta, spec = service["metadata"], service["spec"]
         if spec.get("clusterIP") in (None, "None", "") or LABEL in (meta.get("labels") or {}):
@@ -96,7 +96,7 @@ def _pods(pods: Objects) -> Iterator[Door]:
     for pod in pods:
         spec, meta = pod["spec"], pod["metadata"]
         address = pod.get("status", {}).get("podIP")
-        if _probe(pod) or spec.get("hostNetwork") or not address or not _runs(pod):
+        if probes_own(pod) or spec.get("hostNetwork") or not address or not runs(pod):
             continue
         ports = {
             p["containerPort"]
@@ -135,10 +135,12 @@ def _key(pod: Object) -> tuple[str, str]:
     return pod["metadata"]["namespace"], pod["metadata"]["name"]
 
 
-def _probe(pod: Object) -> bool:
+def probes_own(pod: Object) -> bool:
+    """Whether the suite planted it."""
     return LABEL in (pod["metadata"].get("labels") or {})
 
 
-def _runs(pod: Object) -> bool:
+def runs(pod: Object) -> bool:
+    """Whether it runs and is not about to end."""
     ended = "deletionTimestamp" in pod["metadata"]
     return not ended and pod.get("status", {}).get("phase") == "Running"
