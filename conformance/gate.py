@@ -133,7 +133,11 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One promise of the platform and how it is measured. A gate's module calls this `GATE`."""
+    """One promise of the platform and how it is measured. A gate's module calls this `GATE`.
+
+    A gate that `waits` only looks on until something happens by itself: it begins with the run, beside
+    the foundation's gates, and the others need not wait for it.
+    """
 
     id: str
     phase: Phase
@@ -141,3 +145,4 @@ class Gate:
     promise: str
     measure: Callable[[Context], Observation]
     faults: Sequence[Fault] = field(default_factory=tuple)
+    waits: bool = False

@@ -13,7 +13,7 @@ from conformance.errors import SuiteError
 from conformance.gate import Gate, Phase, ProbeError, Status
 from conformance.measure import Judge
 from conformance.options import Settings
-from conformance.parallel import Ahead
+from conformance.parallel import AT_ONCE, Ahead
 from conformance.plan import Planned
 from conformance.progress import Progress
 from conformance.prove import Proof
@@ -39,7 +39,7 @@ class Run:
     samples: Samples = field(default_factory=Samples)
     results: dict[str, Result] = field(default_factory=dict)
     proofs: dict[str, list[Proof]] = field(default_factory=dict)
-    ahead: Ahead | None = None  # the foundation's gates, measured side by side
+    aheads: dict[bool, Ahead] = field(default_factory=dict)  # by whether its gates wait
     awaited: str = ""
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     interrupted: bool = False
@@ -77,17 +77,24 @@ class Run:
         return result
 
     def _awaited(self, planned: Planned) -> Result:
-        """The outcome of a gate; the foundation's start together when the first is asked for."""
-        if planned.phase is not Phase.FOUNDATION:
+        """The outcome of a gate; those that wait begin with the first gate of all."""
+        self._begin(waits=True)
+        waits = _waits(planned)
+        if not waits and planned.phase is not Phase.FOUNDATION:
             return self._measured(planned)
-        if self.ahead is None:
-            together = [p for p in self.plan if p.phase is planned.phase]
-            self.ahead = Ahead(self._measured, [p for p in together if not self._unmeasured(p)])
         self.awaited = planned.id
         try:
-            return self.ahead.outcome(planned.id)
+            return self._begin(waits=waits).outcome(planned.id)
         finally:
             self.awaited = ""
+
+    def _begin(self, *, waits: bool) -> Ahead:
+        """Those that wait, all at once, or the foundation's others, a few at once."""
+        if waits not in self.aheads:
+            asked = [p for p in self.plan if _waits(p) is waits and not self._unmeasured(p)]
+            asked = [p for p in asked if waits or p.phase is Phase.FOUNDATION]
+            self.aheads[waits] = Ahead(self._measured, asked, len(asked) or 1 if waits else AT_ONCE)
+        return self.aheads[waits]
 
     def _measured(self, planned: Planned) -> Result:
         assert planned.gate and planned.slo
@@ -102,8 +109,8 @@ class Run:
 
     def close(self) -> None:
         """End what is still measured and clear the cluster; raises `ProbeError` if it is not."""
-        if self.ahead:
-            self.ahead.stop()
+        for ahead in self.aheads.values():
+            ahead.stop()
         if self.target.description.kubeconfig:
             from conformance.probes.cluster import clear
 
@@ -155,6 +162,10 @@ class Run:
         if self.interrupted or not self.results:
             return 2
         return 0 if self.outcome.verdict is Verdict.GO and not self.unproven else 1
+
+
+def _waits(planned: Planned) -> bool:
+    return bool(planned.gate and planned.gate.waits)
 
 
 def _bare(planned: Planned, status: Status, reason: str) -> Result:

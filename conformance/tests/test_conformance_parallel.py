@@ -79,6 +79,29 @@ def test_a_gate_that_takes_too_long_is_ended_and_cleans_up(suite, alive, green):
     assert not list(alive.iterdir())
 
 
+WAITS = """
+GATE = Gate("last", Phase.DATA, "Last", "A promise.", measure, waits=True)
+"""
+
+
+def test_one_that_waits_begins_with_the_run_and_is_told_in_its_turn(suite, alive):
+    slow = SLOW.format(folder=str(alive), steps=8)
+    suite.gate("first", slow)
+    suite.gate("second", slow)
+    suite.gate("last", slow, declare=WAITS)
+    assert suite.run() == 0
+    assert [g["id"] for g in suite.report["gates"]] == ["first", "second", "last"]
+    assert most(alive) == 2
+
+
+def test_one_that_waits_is_blocked_by_what_failed_before_it_all_the_same(suite, alive):
+    suite.gate("first", "def measure(ctx): raise ProbeError('no answer')", phase="foundation")
+    suite.gate("last", SLOW.format(folder=str(alive), steps=400), declare=WAITS)
+    assert suite.run() == 1
+    assert suite.result("last")["reason"] == "blocked by first"
+    assert not list(alive.iterdir())
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_all_of_them_and_each_cleans_up(suite, alive, number):
     for gate in ("alpha", "beta", "gamma", "delta", "epsilon"):

@@ -53,25 +53,32 @@ def _canary(context: Context) -> tuple[float, bool]:
     """Write a document and wait for the platform to find it: seconds, and whether it did."""
     word, patience = f"canary{secrets.token_hex(6)}", float(context.parameter("wait_seconds"))
     text = f"# Canary\n\nThe password of the day is {word}.\n"
-    start, found = time.monotonic(), False
+    start, trouble, found = time.monotonic(), "", False
     with (
         context.target.scheduled_document(f"{word}.md", text),
         context.target.retrieval(context.target.schedule().tenant) as client,
     ):
-        while not (found := _found(client, word)) and time.monotonic() < start + patience:
+        while not found and time.monotonic() < start + patience:
             context.progress(int(time.monotonic() - start), int(patience), "s for the schedule")
             time.sleep(_POLL_SECONDS)
+            found, trouble = _found(client, word)
+    if trouble:
+        raise ProbeError(trouble)
     return time.monotonic() - start, found
 
 
-def _found(client: httpx.Client, word: str) -> bool:
-    response = client.post("/v1/retrieve", json={"query": f"password {word}", "top_n": 1})
+def _found(client: httpx.Client, word: str) -> tuple[bool, str]:
+    """Whether retrieval finds the word, and why it could not look: other gates stop what it needs."""
+    try:
+        response = client.post("/v1/retrieve", json={"query": f"password {word}", "top_n": 1})
+    except httpx.HTTPError as error:
+        return False, f"/v1/retrieve: {type(error).__name__}: {error}"
     if response.status_code in _NOT_YET:
-        return False
+        return False, ""
     if response.status_code != httpx.codes.OK:
-        raise ProbeError(f"/v1/retrieve {response.status_code}: {response.text[:200]}")
+        return False, f"/v1/retrieve {response.status_code}: {response.text[:200]}"
     results = response.json()["results"]
-    return bool(results) and word in results[0]["text"]
+    return bool(results) and word in results[0]["text"], ""
 
 
 @contextmanager
@@ -120,4 +127,5 @@ GATE = Gate(
         Fault("the scheduled ingestion does not run", _not_running),
         Fault("it last completed three hours earlier", _last_sync_was_three_hours_ago),
     ),
+    waits=True,
 )
