@@ -135,8 +135,8 @@ class Fault:
 class Gate:
     """One promise of the platform and how it is measured. A gate's module calls this `GATE`.
 
-    A gate that `waits` only looks on until something happens by itself: it begins with the run, beside
-    the foundation's gates, and the others need not wait for it.
+    One that is measured `beside` the others begins with the run, and they need not wait for it: it looks
+    on until something happens by itself, or works in pods of its own.
     """
 
     id: str
@@ -145,4 +145,4 @@ class Gate:
     promise: str
     measure: Callable[[Context], Observation]
     faults: Sequence[Fault] = field(default_factory=tuple)
-    waits: bool = False
+    beside: bool = False

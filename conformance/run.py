@@ -39,7 +39,9 @@ class Run:
     samples: Samples = field(default_factory=Samples)
     results: dict[str, Result] = field(default_factory=dict)
     proofs: dict[str, list[Proof]] = field(default_factory=dict)
-    aheads: dict[bool, Ahead] = field(default_factory=dict)  # by whether its gates wait
+    aheads: dict[bool, Ahead] = field(
+        default_factory=dict
+    )  # those beside the others, and the foundation's
     awaited: str = ""
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     interrupted: bool = False
@@ -77,24 +79,25 @@ class Run:
         return result
 
     def _awaited(self, planned: Planned) -> Result:
-        """The outcome of a gate; those that wait begin with the first gate of all."""
-        self._begin(waits=True)
-        waits = _waits(planned)
-        if not waits and planned.phase is not Phase.FOUNDATION:
+        """The outcome of a gate; those beside the others begin with the first of all."""
+        self._begin(beside=True)
+        beside = _beside(planned)
+        if not beside and planned.phase is not Phase.FOUNDATION:
             return self._measured(planned)
         self.awaited = planned.id
         try:
-            return self._begin(waits=waits).outcome(planned.id)
+            return self._begin(beside=beside).outcome(planned.id)
         finally:
             self.awaited = ""
 
-    def _begin(self, *, waits: bool) -> Ahead:
-        """Those that wait, all at once, or the foundation's others, a few at once."""
-        if waits not in self.aheads:
-            asked = [p for p in self.plan if _waits(p) is waits and not self._unmeasured(p)]
-            asked = [p for p in asked if waits or p.phase is Phase.FOUNDATION]
-            self.aheads[waits] = Ahead(self._measured, asked, len(asked) or 1 if waits else AT_ONCE)
-        return self.aheads[waits]
+    def _begin(self, *, beside: bool) -> Ahead:
+        """Those beside the others, all at once, or the foundation's, a few at once."""
+        if beside not in self.aheads:
+            asked = [p for p in self.plan if _beside(p) is beside and not self._unmeasured(p)]
+            asked = [p for p in asked if beside or p.phase is Phase.FOUNDATION]
+            at_once = max(1, len(asked)) if beside else AT_ONCE
+            self.aheads[beside] = Ahead(self._measured, asked, at_once)
+        return self.aheads[beside]
 
     def _measured(self, planned: Planned) -> Result:
         assert planned.gate and planned.slo
@@ -164,8 +167,8 @@ class Run:
         return 0 if self.outcome.verdict is Verdict.GO and not self.unproven else 1
 
 
-def _waits(planned: Planned) -> bool:
-    return bool(planned.gate and planned.gate.waits)
+def _beside(planned: Planned) -> bool:
+    return bool(planned.gate and planned.gate.beside)
 
 
 def _bare(planned: Planned, status: Status, reason: str) -> Result:

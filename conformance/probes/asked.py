@@ -105,12 +105,14 @@ class Asking:
         return response.status_code, *judged(response, wrong)
 
     def well_since(self, at: float, in_a_row: int) -> bool:
-        """Whether the last `in_a_row` retrievals since `at` were served, and none from before hangs."""
+        """Whether the last `in_a_row` retrievals since `at` were served, and none before them hangs."""
         with self._lock:
-            hangs = any(path == RETRIEVE and began < at for path, began in self._open.values())
+            began = [begun for path, begun in self._open.values() if path == RETRIEVE]
             since = [row for row in self._rows if row.path == RETRIEVE and row.at >= at]
         last = since[-in_a_row:]
-        return not hangs and len(last) == in_a_row and not any(row.failed for row in last)
+        if len(last) < in_a_row or any(row.failed for row in last):
+            return False
+        return min(began, default=self.elapsed) >= min(row.at for row in last)
 
 
 def judged(

@@ -10,6 +10,11 @@ from conformance.targets.kube.client import ref_of
 from conformance.tests._fake_cluster import FakeCluster, FakeContext, made
 
 
+def _labelled(item, wanted, unwanted):
+    labels = item["metadata"].get("labels", {})
+    return wanted.items() <= labels.items() and not unwanted & labels.keys()
+
+
 class MemoryCluster(FakeCluster):
     """Tells `on_create`, `on_patch` and `on_delete`, which may return the object as it then is."""
 
@@ -33,8 +38,9 @@ class MemoryCluster(FakeCluster):
         if kind in self.missing_kinds:
             raise ApiError(f"{api_version} {kind}", 404, "no such kind here")
         wanted = dict(pair.split("=") for pair in labels.split(",") if "=" in pair)
+        unwanted = {name[1:] for name in labels.split(",") if name.startswith("!")}
         found = super().list(api_version, kind, namespace, labels)
-        return [i for i in found if wanted.items() <= i["metadata"].get("labels", {}).items()]
+        return [i for i in found if _labelled(i, wanted, unwanted)]
 
     def create(self, item, *, dry_run=False):
         answer = self.on_create(deepcopy(item))

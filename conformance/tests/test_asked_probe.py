@@ -98,7 +98,7 @@ def test_all_is_well_after_enough_retrievals_in_a_row_and_none_that_hangs():
     assert not made.well_since(since, 2)  # answers do not count
     ask(made)
     assert not made.well_since(since, 2)  # one from before is under way
-    assert made.well_since(begin, 2)
+    assert not made.well_since(begin, 2)  # though it began since
     held.set()
     hanging.join()
     assert made.well_since(since, 2)

@@ -79,24 +79,24 @@ def test_a_gate_that_takes_too_long_is_ended_and_cleans_up(suite, alive, green):
     assert not list(alive.iterdir())
 
 
-WAITS = """
-GATE = Gate("last", Phase.DATA, "Last", "A promise.", measure, waits=True)
+BESIDE = """
+GATE = Gate("last", Phase.DATA, "Last", "A promise.", measure, beside=True)
 """
 
 
-def test_one_that_waits_begins_with_the_run_and_is_told_in_its_turn(suite, alive):
+def test_one_beside_the_others_begins_with_the_run_and_is_told_in_its_turn(suite, alive):
     slow = SLOW.format(folder=str(alive), steps=8)
     suite.gate("first", slow)
     suite.gate("second", slow)
-    suite.gate("last", slow, declare=WAITS)
+    suite.gate("last", slow, declare=BESIDE)
     assert suite.run() == 0
     assert [g["id"] for g in suite.report["gates"]] == ["first", "second", "last"]
     assert most(alive) == 2
 
 
-def test_one_that_waits_is_blocked_by_what_failed_before_it_all_the_same(suite, alive):
+def test_one_beside_the_others_is_blocked_by_what_failed_before_it_all_the_same(suite, alive):
     suite.gate("first", "def measure(ctx): raise ProbeError('no answer')", phase="foundation")
-    suite.gate("last", SLOW.format(folder=str(alive), steps=400), declare=WAITS)
+    suite.gate("last", SLOW.format(folder=str(alive), steps=400), declare=BESIDE)
     assert suite.run() == 1
     assert suite.result("last")["reason"] == "blocked by first"
     assert not list(alive.iterdir())

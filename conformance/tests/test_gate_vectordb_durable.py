@@ -8,7 +8,7 @@ import pytest
 from conformance.gate import ProbeError
 from conformance.gates.data import vectordb_durable
 from conformance.gates.data.vectordb_durable import NAMESPACE
-from conformance.probes.cluster import volumes
+from conformance.probes.cluster import LABEL, volumes
 from conformance.targets.kube.client import Cluster
 from conformance.tests._memory_cluster import Context, MemoryCluster, named, values
 from conformance.tests._memory_store import Store
@@ -99,6 +99,15 @@ def test_a_store_that_keeps_what_it_acknowledged_is_green():
         ("vectordb-replica-0", "postgres"),
     ]
     assert cluster.store.dropped == ["g1"]
+
+
+def test_a_probe_of_another_gate_in_the_stores_place_is_none_of_its_pods():
+    cluster = Stateful()
+    stranger = pod("probe")
+    stranger["metadata"]["labels"] = {"set": "vectordb", LABEL: "a-run"}
+    cluster.put(stranger)
+    vectordb_durable.measure(context(cluster))
+    assert "probe-0" not in [name for name, *_ in cluster.crashes]
 
 
 def test_documents_acknowledged_too_soon_are_lost():

@@ -296,10 +296,19 @@ def test_latency_times_answers_and_punishes_failures(platform, context):
     assert answer_latency.measure(context).metrics["p95"].value == _answers.TIMEOUT_SECONDS
 
 
+def test_a_model_that_sleeps_is_awake_before_it_is_timed(platform, context):
+    slow = []
+    platform.change = lambda path, body: slow.append(body["status"]) or body
+    _answers.answers(context)
+    assert (slow[0], len(slow)) == ("answered", 20)  # the sample's 19 and the one before it
+
+
 def test_supported_answers_are_grounded(context):
     found = values(grounded_responses.measure(context))
     assert found["grounded_share"] == found["declined_share"] == 1.0
-    assert found["live_ratio"] == pytest.approx(10 / 14)  # the model declined the traps
+    assert found["live_ratio"] == pytest.approx(
+        11 / 15
+    )  # one woke the model, which declined the traps
     assert found["live_gap"] == 0.0
     assert found["judge_error"] < 0.3
     assert found["judge_false_accept"] < 0.3

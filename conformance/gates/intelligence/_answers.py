@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +23,7 @@ LIVE_METRIC = "rag_grounded_response_ratio"
 GOLD, UNANSWERABLE, TRAP = "gold", "unanswerable", "trap"
 BEFORE_THE_MODEL = ("not_answerable", "no_sources")
 _BUSY_TRIES, _BUSY_SECONDS = 20, 2.0
+_WAKING_TRIES = 20  # some questions are declined before the model is asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ def collect(context: Context) -> Answers:
     corpus = prepared(context).full.corpus
     claims = forbidden_claims(corpus)
     questions = _questions(context, corpus, claims)
+    _wake(context, corpus, {query.id for query, _ in questions})
     before = context.target.metrics("retrieval")
     taken = ask_all(context, questions)
     live = context.target.metrics("retrieval")
@@ -131,6 +133,16 @@ def _questions(
         for group, population in groups
         for query in draw(population, int(context.parameter(names[group])), seed, group)
     ]
+
+
+def _wake(context: Context, corpus: LabelledCorpus, sampled: Collection[str]) -> None:
+    """Ask until the model was asked: how long one that sleeps takes is `llm-scale-to-zero`'s to judge."""
+    others = [query for query in corpus.gold if query.id not in sampled] or corpus.gold
+    with context.target.gateway(TENANT, timeout=TIMEOUT_SECONDS) as client:
+        for query in others[:_WAKING_TRIES]:
+            asked = ask(client, query, GOLD)
+            if asked.failed or asked.generated:
+                return
 
 
 def ask_all(context: Context, questions: Sequence[tuple[LabelledQuery, str]]) -> list[Answer]:

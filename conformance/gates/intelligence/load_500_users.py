@@ -1,4 +1,4 @@
-"""load-500-users: five hundred users with a mean think time of ten seconds, held for five minutes."""
+"""load-500-users: five hundred users who think and ask, held for five minutes."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -61,7 +61,7 @@ class Workload:
 
     def _present(self) -> Objects:
         found = self.cluster.list("v1", "Pod", self.namespace, selector(self._item()))
-        return sorted(filter(_own, found), key=lambda pod: str(pod["metadata"]["name"]))
+        return sorted(found, key=lambda pod: str(pod["metadata"]["name"]))
 
     def _item(self) -> Object:
         return self.cluster.get(APPS, self.kind, self.name, self.namespace)

@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from conformance.probes.cluster import Cluster, Object, changed
+from conformance.probes.cluster import LABEL, Cluster, Object, changed
 
 APPS = "apps/v1"
 SETTLE_SECONDS = 120.0
 
 
 def selector(workload: Object) -> str:
-    """The label selector of a workload's pods."""
+    """The label selector of a workload's pods, without those of a probe that stand in its place."""
     labels = workload["spec"]["selector"]["matchLabels"]
-    return ",".join(f"{key}={value}" for key, value in labels.items())
+    return ",".join([*(f"{key}={value}" for key, value in labels.items()), f"!{LABEL}"])
 
 
 @contextmanager
