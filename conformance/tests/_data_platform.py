@@ -7,11 +7,11 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import jwt
@@ -48,10 +48,12 @@ from rag_store.base import (
     EmbeddedChunk,
     Hit,
     HnswParameters,
+    IndexBusyError,
     SearchMode,
     StoreError,
 )
-from rag_store.embedded import EmbeddedDatabase
+from rag_store.qdrant.client import connect
+from rag_store.qdrant.registry import QdrantRegistry
 
 DIMENSION = 128
 NAMES = ("alba", "brun", "cora", "dane", "egon", "faro", "gala", "hulm", "iver", "jura",
@@ -291,8 +293,26 @@ class DataTarget(LocalTarget):
             vector_db_url=url,
             vector_db_credentials_file=file,
         )
-        report = asyncio.run(ingest(str(folder), tenant, settings))
+        try:
+            report = asyncio.run(ingest(str(folder), tenant, settings))
+        except IndexBusyError:  # by a process that was killed
+            self.a_minute_passes(tenant)
+            report = asyncio.run(ingest(str(folder), tenant, settings))
         return dict(json.loads(report.to_json()))
+
+    def a_minute_passes(self, tenant: str) -> None:
+        """The claims of dead writers are void: what a store with leases has made of them by then."""
+        asyncio.run(self._void(tenant))
+
+    async def _void(self, tenant: str) -> None:
+        client = connect(self.description.vector_db_url, self.description.credentials["admin"])
+        registry = QdrantRegistry(client)
+        try:
+            for key in await registry.read(tenant):
+                if key.startswith("claim-"):
+                    await registry.remove(tenant, key)
+        finally:
+            await client.close()
 
     def ingest_environment(self) -> dict[str, str]:
         """A process that is to be killed must be slow enough for it."""
@@ -360,10 +380,22 @@ def _keys(folder: Path) -> tuple[Path, Path]:
     return private, public
 
 
+class Database(Protocol):
+    """Where a store is, and the credentials file of each login."""
+
+    @property
+    def url(self) -> str:
+        """Without a password."""
+
+    @property
+    def credentials(self) -> Mapping[str, Path]:
+        """Of `rag_reader`, `rag_writer` and `rag_admin`."""
+
+
 class Platform:
     """The target with the services behind it."""
 
-    def __init__(self, database: EmbeddedDatabase, folder: Path) -> None:
+    def __init__(self, database: Database, folder: Path) -> None:
         private, self.public = _keys(folder)
         source = folder / "source"
         source.mkdir()

@@ -344,6 +344,18 @@ def test_the_targets_urls_are_doors_unless_it_names_them(cluster, listening, tmp
     assert target.description is described
 
 
+@pytest.mark.parametrize(
+    ("ports", "scheme"),
+    [((5432,), "postgresql"), ((6333, 6334, 6335), "qdrant"), ((), "postgresql")],
+)
+def test_the_stores_door_is_by_what_its_service_says(cluster, tmp_path, ports, scheme):
+    spec = {"ports": [{"port": port} for port in ports]}
+    cluster.put(named("Service", "vectordb", "rag-vectordb", spec=spec))
+    target = ClusterTarget(Description("staging"), tmp_path / "kubeconfig")
+    target.cluster = cluster
+    assert target.description.vector_db_url.startswith(f"{scheme}://127.0.0.1:")
+
+
 def test_a_refused_upgrade_is_an_api_error(cluster):
     cluster.configuration.host = free_url()
     with pytest.raises(ProbeError, match="port-forward to n/p:1"):

@@ -10,9 +10,11 @@ import psycopg
 import pytest
 
 from conformance.gate import ProbeError
-from conformance.gates.data import _restored, backup_restore
-from conformance.gates.data._restored import Tables
-from conformance.gates.data.backup_restore import NAMESPACE
+from conformance.gates.data import backup_restore
+from conformance.gates.data._store import restoring
+from conformance.gates.data._store.pgvector import restored as _restored
+from conformance.gates.data._store.pgvector.restored import Asked, Tables
+from conformance.gates.data._store.restoring import NAMESPACE
 from conformance.probes.cluster import jobs
 from conformance.static import render
 from conformance.tests._memory_cluster import Context, MemoryCluster, named, values
@@ -71,6 +73,7 @@ class Backups(MemoryCluster):
 def context(cluster):
     made = Context(cluster, job_seconds=0, queries=QUERIES)
     made.target.environment = "lab"
+    made.target.description = SimpleNamespace(vector_db_url="postgresql://nowhere/rag")
     return made
 
 
@@ -84,13 +87,13 @@ def platform(monkeypatch):
     def asks(documents, found):
         @contextmanager
         def opened(*_):
-            yield lambda text: getattr(state, documents) if "md5" in text else getattr(state, found)
+            answers = {True: documents, False: found}
+            yield Asked(lambda text: getattr(state, answers["md5" in text]), Tables("doc", "chunk"))
 
         return opened
 
     monkeypatch.setattr(_restored, "live", asks("here", "found"))
     monkeypatch.setattr(_restored, "restored", asks("copy", "copied"))
-    monkeypatch.setattr(_restored, "tables", lambda *_: Tables("doc", "chunk"))
     monkeypatch.setattr(backup_restore, "prepared", lambda _: None)
     queries = [Query(n) for n in range(QUERIES)]
     monkeypatch.setattr("conformance.gates.data._queries.sample", lambda _: queries)
@@ -146,15 +149,16 @@ def restore_job(monkeypatch, tmp_path):
     found = [named("ConfigMap", "backup"), job]
     monkeypatch.setattr(render, "render", lambda folder: list(found))
     (tmp_path / "restore" / "base").mkdir(parents=True)
-    monkeypatch.setattr(_restored, "RESTORE", tmp_path / "restore")
+    monkeypatch.setattr(restoring, "RESTORE", tmp_path / "restore")
+    monkeypatch.setattr(_restored, "tables", lambda *_: Tables("doc", "chunk"))
     return found
 
 
 def test_the_restored_server_is_asked_in_its_pod(restore_job):
     cluster = Backups()
-    with _restored.restored(context(cluster), 0) as ask:
+    with _restored.restored(context(cluster), TENANT, 0) as copy:
         cluster.says = "a\n\nb\n"
-        assert ask("SELECT 1") == ["a", "b"]
+        assert copy.ask("SELECT 1") == ["a", "b"]
     pod, container, text = cluster.commands[-1]
     assert (pod.startswith("probe-restore-"), container, text) == (True, "postgresql", "SELECT 1")
     assert cluster.planted == []
@@ -174,7 +178,7 @@ def test_a_restore_that_does_not_serve_is_an_error(restore_job, change, told):
         setattr(cluster, name, value)
     with (
         pytest.raises(ProbeError, match=f"(?s){told}"),
-        _restored.restored(context(cluster), 0),
+        _restored.restored(context(cluster), TENANT, 0),
     ):
         pass
     assert cluster.planted == []
@@ -184,13 +188,13 @@ def test_a_checkout_without_one_restore_job_is_an_error(restore_job, tmp_path, m
     restore_job.pop()
     with (
         pytest.raises(ProbeError, match="one Job wanted"),
-        _restored.restored(context(Backups()), 0),
+        _restored.restored(context(Backups()), TENANT, 0),
     ):
         pass
-    monkeypatch.setattr(_restored, "RESTORE", tmp_path)
+    monkeypatch.setattr(restoring, "RESTORE", tmp_path)
     with (
         pytest.raises(ProbeError, match="no restore Job"),
-        _restored.restored(context(Backups()), 0),
+        _restored.restored(context(Backups()), TENANT, 0),
     ):
         pass
 
@@ -226,14 +230,14 @@ def test_its_questions_are_understood_by_a_real_store(tmp_path):
                 yield connection
 
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("conformance.gates.data._index.owner", owner)
-                with _restored.live(None, TENANT) as ask:
-                    before = backup_restore._documents(ask, told)
-                    nearest = ask(told.nearest(vectors[:2].tolist(), 2, 128))
-                    ask(f"UPDATE {told.chunk} SET body = 'other' WHERE doc_id = 'd 1'")
-                    after = backup_restore._documents(ask, told)
+                patch.setattr(_restored.faults, "owner", owner)
+                with _restored.live(None, TENANT) as live:
+                    before = live.documents()
+                    nearest = live.nearest(vectors[:2], 2)
+                    live.ask(f"UPDATE {told.chunk} SET body = 'other' WHERE doc_id = 'd 1'")
+                    after = live.documents()
                 assert _restored.tables(None, TENANT) == told
     assert sorted(before) == [f"d {n}" for n in range(4)]
     assert [i for i in before if before[i] != after[i]] == ["d 1"]
-    assert [line.split(",")[0] for line in nearest] == ["d 0", "d 1"]
-    assert all(line.count(",") == 1 for line in nearest)
+    assert [found[0] for found in nearest] == ["d 0", "d 1"]
+    assert all(len(found) == 2 for found in nearest)

@@ -86,6 +86,7 @@ def context(cluster, seconds=1.0):
     made = Context(cluster, writers=2, recovery_seconds=seconds)
     made.target.store = lambda login: cluster.store
     made.target.store_admin = lambda: cluster.store
+    made.target.description = SimpleNamespace(vector_db_url="postgresql://nowhere/rag")
     return made
 
 

@@ -12,11 +12,15 @@ import pytest
 
 from conformance.corpora.prepare import SMALL_TENANT, TENANT
 from conformance.gate import ProbeError
-from conformance.gates.data import _attempts
+from conformance.gates.data import _store
 from rag_store.base import StoreError
 
 KEY = "of-this-test-only-and-of-nothing-else"
 GENERATION = "0123456789ab"
+OWN = f"{SMALL_TENANT}__{GENERATION}"
+ALIAS = f"{SMALL_TENANT}__active"
+_documents = [SimpleNamespace(doc_id="own.md")]
+BOTH = SimpleNamespace(small=SimpleNamespace(corpus=SimpleNamespace(documents=_documents)))
 
 
 def claims(given, key=KEY, *, expiry=True):
@@ -47,8 +51,20 @@ def server():
             self.rfile.read(int(self.headers["content-length"]))
             name = self.path.split("/")[2]
             status = self.server.judge(self.headers.get("api-key", ""), name)
-            points = [] if name in self.server.empty else [{"id": 1}]
-            body = json.dumps({"result": {"points": points}}).encode()
+            point = {"id": 1, "payload": {"doc_id": self.server.holds.get(name, "own.md")}}
+            points = [] if name in self.server.empty else [point]
+            self.tell(status, {"points": points})
+
+        def do_GET(self):
+            names = [*self.server.holds, f"{TENANT}__{GENERATION}"]
+            told = {
+                "/collections": {"collections": [{"name": name} for name in names]},
+                "/aliases": {"aliases": [{"alias_name": ALIAS, "collection_name": OWN}]},
+            }
+            self.tell(200 if self.headers["api-key"] == KEY else 401, told[self.path])
+
+        def tell(self, status, result):
+            body = json.dumps({"result": result}).encode()
             self.send_response(status)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
@@ -58,7 +74,7 @@ def server():
             pass
 
     made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.judge, made.empty = honest, set()
+    made.judge, made.empty, made.holds = honest, set(), {OWN: "own.md"}
     threading.Thread(target=made.serve_forever, daemon=True).start()
     yield made
     made.shutdown()
@@ -82,8 +98,8 @@ def context(server, tmp_path):
 
 
 def leaks(context):
-    found = list(_attempts.past_the_api(context))
-    assert len(found) == 15  # five tokens, three collections
+    found = list(_store.of(context).attempts(BOTH))
+    assert len(found) == 17  # five tokens, three collections; a collection and an alias of its own
     return {a.way.split(": ")[1] for a in found if a.leaked}
 
 
@@ -124,6 +140,15 @@ def open_without(given, name):
 def test_a_server_that_does_not_is_found(server, context, judge, leaking):
     server.judge = judge
     assert leaks(context) == leaking
+
+
+def test_a_foreign_passage_under_a_name_of_its_own_is_found(server, context):
+    server.holds[ALIAS] = "foreign.md"
+    found = {a.way: a.detail for a in _store.of(context).attempts(BOTH) if a.leaked}
+    assert found == {
+        f"qdrant: a name of the small tenant's: {name}": "1 foreign ['foreign.md']"
+        for name in [ALIAS]
+    }
 
 
 def test_a_refusal_of_everything_proves_nothing(server, context):

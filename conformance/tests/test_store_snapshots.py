@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from conformance.gate import ProbeError
-from conformance.gates.data import _restored
+from conformance.gates.data._store import restoring
 from conformance.static.environment import ROOT
 from conformance.static.render import render
 
@@ -189,7 +189,7 @@ def test_a_clouds_restore_job_has_the_vars_of_its_cluster(monkeypatch):
     chosen = {"vector_store": "cloudnativepg", "overlay": "cloud", "backup_bucket": "ours"}
     more = {"region": "r", "object_store_host": "s3", "image_registry": "here"}
     monkeypatch.setattr("conformance.static.matrix.variables", lambda name: chosen | more)
-    job = _restored._job("anywhere", "restore-1")
+    job = restoring.job_of("anywhere", "restore-1", "postgresql")
     text = json.dumps(job)
     assert '"ours"' in text and "here/ingestion:" in text and "${" not in text
 
@@ -198,4 +198,4 @@ def test_a_store_without_a_server_of_its_own_to_restore_into_is_told(monkeypatch
     chosen = {"vector_store": "qdrant", "overlay": "cloud"}
     monkeypatch.setattr("conformance.static.matrix.variables", lambda name: chosen)
     with pytest.raises(ProbeError, match="no container postgresql"):
-        _restored._job("anywhere", "restore-1")
+        restoring.job_of("anywhere", "restore-1", "postgresql")

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from conformance.gate import Context, Fault, Gate, Observation, Phase, ProbeError
-from conformance.gates.data import _queries
-from conformance.gates.data._index import rebuilt_with
+from conformance.gates.data import _queries, _store
 from conformance.stats import bootstrap_mean
 from rag_store.base import HnswParameters
 
@@ -32,7 +31,7 @@ def measure(context: Context) -> Observation:
 
 @contextmanager
 def _sparse_graph(context: Context) -> Iterator[None]:
-    with rebuilt_with(context, HnswParameters(m=2, ef_construction=4)):
+    with _store.of(context).rebuilt_with(HnswParameters(m=2, ef_construction=4)):
         yield
 
 

@@ -1,16 +1,14 @@
 """hnsw-parameters: the live index and the searches of the running service use the seed's numbers."""
 
-import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from conformance.corpora.prepare import TENANT, prepared
 from conformance.gate import Context, Fault, Gate, Observation, Phase, ProbeError
-from conformance.gates.data._index import rebuilt_with
+from conformance.gates.data import _store
 from conformance.stats import exactly
 from conformance.targets.reconfigured import reconfigured
-from rag_store.base import HnswParameters
 
 METRIC = f'rag_vectordb_hnsw_ef_search{{tenant="{TENANT}"}}'
 SETTLE_SECONDS = 40.0  # retrieval reads the store at its start, then every 15 s
@@ -19,7 +17,7 @@ SETTLE_SECONDS = 40.0  # retrieval reads the store at its start, then every 15 s
 def measure(context: Context) -> Observation:
     """What the store says of the active generation's index, and retrieval of its own searches."""
     prepared(context)
-    live, searched = asyncio.run(_live(context)), _searched(context)
+    live, searched = _store.of(context).graph(TENANT), _searched(context)
     context.evidence.write("hnsw.json", {"tenant": TENANT, "index": live, METRIC: searched})
     return Observation(
         {
@@ -28,16 +26,6 @@ def measure(context: Context) -> Observation:
             "ef_search": exactly(searched, 1),
         }
     )
-
-
-async def _live(context: Context) -> HnswParameters:
-    """The index as it lies in the store; its ef_search is this connection's, so not looked at."""
-    store = context.target.store("reader")
-    try:
-        generation = await store.active_generation(TENANT)
-        return await store.hnsw(TENANT, generation.id)
-    finally:
-        await store.close()
 
 
 def _searched(context: Context) -> float:
@@ -52,13 +40,15 @@ def _searched(context: Context) -> float:
 
 @contextmanager
 def _default_index(context: Context) -> Iterator[None]:
-    with rebuilt_with(context, HnswParameters(m=16, ef_construction=64)):
+    store = _store.of(context)
+    with store.rebuilt_with(store.defaults):
         yield
 
 
 @contextmanager
 def _default_search(context: Context) -> Iterator[None]:
-    with reconfigured(context.target, "retrieval", HNSW_EF_SEARCH="40"):
+    ef_search = str(_store.of(context).defaults.ef_search)
+    with reconfigured(context.target, "retrieval", HNSW_EF_SEARCH=ef_search):
         yield
 
 
@@ -69,7 +59,7 @@ GATE = Gate(
     promise="tune to m=32, ef_construct=200, ef=128 for high-recall workloads",
     measure=measure,
     faults=(
-        Fault("the index is rebuilt with pgvector's defaults", _default_index),
-        Fault("retrieval searches with pgvector's default ef_search", _default_search),
+        Fault("the index is rebuilt with the store's own defaults", _default_index),
+        Fault("retrieval searches with the store's own default ef_search", _default_search),
     ),
 )

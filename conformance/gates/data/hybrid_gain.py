@@ -1,8 +1,10 @@
 """hybrid-gain: hybrid search with rerank beats dense search alone."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from conformance.gate import Context, Fault, Gate, Observation, Phase
-from conformance.gates.data import _queries
-from conformance.gates.data._index import mismatched
+from conformance.gates.data import _queries, _store
 from conformance.stats import mean, paired_gain
 
 
@@ -24,11 +26,17 @@ def measure(context: Context) -> Observation:
     )
 
 
+@contextmanager
+def _mismatched(context: Context) -> Iterator[None]:
+    with _store.of(context).mismatched():
+        yield
+
+
 GATE = Gate(
     id="hybrid-gain",
     phase=Phase.DATA,
     title="Hybrid search and rerank beat dense search alone",
     promise="hybrid + re-rank consistently improves accuracy over naive dense-only retrieval",
     measure=measure,
-    faults=(Fault("the reranker scores each chunk by another chunk's token vectors", mismatched),),
+    faults=(Fault("the reranker scores each chunk by another chunk's token vectors", _mismatched),),
 )

@@ -11,15 +11,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from psycopg import sql
-
 from conformance.corpora.model import LabelledDocument
 from conformance.corpora.prepare import prepared, provision
 from conformance.gate import Context, Fault, Gate, Observation, Phase, ProbeError
-from conformance.gates.data._index import active_generation, owner
+from conformance.gates.data import _store
 from conformance.stats import exactly
 from rag_store.base import EmbeddedChunk
-from rag_store.pgvector.names import TenantNames
 
 SCRATCH = "conformance-scratch"
 WRITE_SECONDS = 60.0
@@ -171,30 +168,14 @@ async def _wait_for_a_write(context: Context, process: "subprocess.Popen[bytes]"
 
 @contextmanager
 def _writes_are_lost(context: Context) -> Iterator[None]:
-    """A trigger swallows one document's chunks, as a faulty replica or a full disk might."""
+    """One document's chunks do not stay, as with a faulty replica or a full disk."""
     asyncio.run(provision(context.target, SCRATCH))
     with tempfile.TemporaryDirectory(prefix="source-") as name:
         (Path(name) / "first.md").write_text("# First\n\nSo that there is an index.\n")
         context.target.ingest(Path(name), SCRATCH)
-    names = TenantNames(SCRATCH)
-    with owner(context, SCRATCH) as connection:
-        chunk = names.tables(active_generation(connection, SCRATCH))["chunk"]
-        function = names.table("lose")
-        parts = {"function": function, "chunk": chunk}
-        connection.execute(sql.SQL(_LOSE).format(**parts))
-        try:
-            yield
-        finally:
-            connection.execute(sql.SQL(_KEEP).format(**parts))
+    with _store.of(context).losing(SCRATCH, "added.md"):
+        yield
 
-
-_LOSE = """
-CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN IF NEW.doc_id = 'added.md' THEN RETURN NULL; END IF; RETURN NEW; END $$;
-CREATE OR REPLACE TRIGGER lose BEFORE INSERT ON {chunk}
-    FOR EACH ROW EXECUTE FUNCTION {function}();
-"""
-_KEEP = "DROP TRIGGER IF EXISTS lose ON {chunk}; DROP FUNCTION IF EXISTS {function}()"
 
 GATE = Gate(
     id="ingestion-complete",

@@ -5,19 +5,15 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 import httpx
-from psycopg import sql
 
 from conformance.corpora.model import LabelledQuery, sample
 from conformance.corpora.prepare import SMALL_TENANT, TENANT, Prepared, prepared
 from conformance.gate import Context, Fault, Gate, Measurement, Observation, Phase, ProbeError
-from conformance.gates.data import _queries
-from conformance.gates.data._attempt import Attempt
-from conformance.gates.data._attempts import past_the_api
-from conformance.gates.data._index import active_generation, owner
+from conformance.gates.data import _queries, _store
+from conformance.gates.data._store.attempt import Attempt
 from conformance.stats import exactly, paired_gain, percentile
 from conformance.targets import answer_faults as faults
 from conformance.targets.http import client as client_of
-from rag_store.pgvector.names import TenantNames
 
 REFUSALS = {400, 401, 403, 422}
 ANSWER_SECONDS = 120.0
@@ -32,7 +28,7 @@ def measure(context: Context) -> Observation:
         *_through_the_api(context, both),
         *_through_answers(context, both),
         *_forged(context, both),
-        *past_the_api(context),
+        *_store.of(context).attempts(both),
     ]
     context.evidence.write("attempts.jsonl", [asdict(attempt) for attempt in attempts])
     return Observation(
@@ -145,20 +141,9 @@ def _confused(context: Context) -> Iterator[None]:
 
 
 @contextmanager
-def _open_to_everybody(context: Context) -> Iterator[None]:
-    names = TenantNames(TENANT)
-    with owner(context) as connection:
-        chunk = names.tables(active_generation(connection))["chunk"]
-        parts = {"schema": sql.Identifier(names.schema), "chunk": chunk}
-        try:
-            connection.execute(sql.SQL(_OPEN).format(**parts))
-            yield
-        finally:
-            connection.execute(sql.SQL(_CLOSE).format(**parts))
-
-
-_OPEN = "GRANT USAGE ON SCHEMA {schema} TO PUBLIC; GRANT SELECT ON {chunk} TO PUBLIC"
-_CLOSE = "REVOKE USAGE ON SCHEMA {schema} FROM PUBLIC; REVOKE SELECT ON {chunk} FROM PUBLIC"
+def _opened(context: Context) -> Iterator[None]:
+    with _store.of(context).opened(SMALL_TENANT, TENANT):
+        yield
 
 
 GATE = Gate(
@@ -168,7 +153,7 @@ GATE = Gate(
     promise="different business units cannot share vector database namespaces or LLM context",
     measure=measure,
     faults=(
-        Fault("the large tenant's schema is open to everybody", _open_to_everybody),
+        Fault("the store lets others read the large tenant's passages", _opened),
         Fault("retrieval answers everybody as the large tenant", _confused),
     ),
 )

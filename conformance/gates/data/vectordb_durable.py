@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from conformance.gate import Context, Fault, Gate, Observation, Phase, ProbeError
+from conformance.gates.data import _store
 from conformance.probes.cluster import Cluster, Object, changed
 from conformance.probes.cluster.volumes import (
     crash,
@@ -75,14 +76,8 @@ def _written(cluster: Cluster, writes: Writes, limit: float, what: str) -> None:
 
 @contextmanager
 def _acknowledged_too_soon(context: Context) -> Iterator[None]:
-    """The writer's commits are acknowledged before they are on disk."""
-    with context.target.sql("writer") as connection:
-        connection.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = off")
-    try:
+    with _store.of(context).forgetting(TENANT):
         yield
-    finally:
-        with context.target.sql("writer") as connection:
-            connection.execute("ALTER ROLE CURRENT_USER RESET synchronous_commit")
 
 
 @contextmanager
@@ -108,7 +103,7 @@ GATE = Gate(
     promise="replicaCount=3, persistence.size=200Gi",
     measure=measure,
     faults=(
-        Fault("commits are acknowledged before they are on disk", _acknowledged_too_soon),
+        Fault("writes are acknowledged before they are sure to last", _acknowledged_too_soon),
         Fault("a replica is gone", _replica_gone),
     ),
 )

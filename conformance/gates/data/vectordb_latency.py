@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from conformance.corpora.model import LabelledQuery
 from conformance.corpora.prepare import TENANT
 from conformance.gate import Context, Fault, Gate, Measurement, Observation, Phase
-from conformance.gates.data import _queries
-from conformance.gates.data._index import locked
+from conformance.gates.data import _queries, _store
 from conformance.gates.data._vectors import embed
 from conformance.probes.live import latency_gap
 from conformance.stats import percentile
@@ -56,11 +57,17 @@ async def _search(context: Context, queries: list[LabelledQuery]) -> list[float]
     return seconds
 
 
+@contextmanager
+def _slowed(context: Context) -> Iterator[None]:
+    with _store.of(context).slowed():
+        yield
+
+
 GATE = Gate(
     id="vectordb-latency",
     phase=Phase.DATA,
     title="The vector store searches within 200 ms (P95)",
     promise='rag_vectordb_query_latency_seconds{quantile="0.95"} < 0.2',
     measure=measure,
-    faults=(Fault("another session locks the chunks for 0.3 s before every search", locked),),
+    faults=(Fault("every search waits 0.3 s for other sessions", _slowed),),
 )

@@ -21,16 +21,26 @@ _URLS = {
     "retrieval_url": ("retrieval", "http://{}"),
     "embedding_url": ("embedding", "http://{}"),
     "llm_url": ("llm", "http://{}"),
-    "vector_db_url": ("vectordb", "postgresql://{}/rag"),
 }
+_STORES = {5432: "postgresql://{}/rag", 6333: "qdrant://{}"}  # by the port that its Service has
 
 
 def urls(cluster: Cluster, told: Description) -> dict[str, Any]:
     """A door for each URL that `target.json` does not name."""
     missing = {field: door for field, door in _URLS.items() if not getattr(told, field)}
-    return {
+    found = {
         field: url.format(forward(cluster, name).address) for field, (name, url) in missing.items()
     }
+    return found if told.vector_db_url else {**found, "vector_db_url": _store(cluster)}
+
+
+def _store(cluster: Cluster) -> str:
+    """A door to the vector store, whichever its Service says that it is."""
+    at = place("vectordb")
+    service = cluster.find("v1", "Service", at.service, at.namespace) or {"spec": {}}
+    told = [port["port"] for port in service["spec"].get("ports") or ()]
+    port = next((number for number in told if number in _STORES), at.port)
+    return _STORES[port].format(forward(cluster, "vectordb", port=port).address)
 
 
 def outside(cluster: Cluster) -> str:

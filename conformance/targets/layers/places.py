@@ -80,7 +80,7 @@ def behind(cluster: Cluster, at: Place, service: str = "") -> list[str]:
     return sorted({end["targetRef"]["name"] for end in ready if end.get("targetRef")})
 
 
-def forward(cluster: Cluster, name: str, *, past_service: bool = False) -> Forward:
+def forward(cluster: Cluster, name: str, *, past_service: bool = False, port: int = 0) -> Forward:
     """A local door to a program: what its Service leads to or, past it, its own pods.
 
     The pods take turns, and each connection looks for them anew.
@@ -96,7 +96,7 @@ def forward(cluster: Cluster, name: str, *, past_service: bool = False) -> Forwa
         )
         if not names:
             raise ProbeError(f"{at.namespace}/{at.service or at.account}: no pod is ready")
-        return cluster.tunnel(at.namespace, turn(names), at.port)
+        return cluster.tunnel(at.namespace, turn(names), port or at.port)
 
     return Forward(name, dial)
 

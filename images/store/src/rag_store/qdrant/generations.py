@@ -12,6 +12,7 @@ from rag_store.versioned.generations import Generations
 from rag_store.versioned.records import DENSE, SPARSE
 
 OPTIMIZE_SECONDS = 3600.0
+GRAPH_KB = 100  # vectors of a segment beyond which its graph is built, and asked; less is scanned
 _PAYLOAD_INDEXES = {
     "doc_id": models.PayloadSchemaType.KEYWORD,
     "version": models.PayloadSchemaType.KEYWORD,
@@ -43,7 +44,9 @@ class QdrantGenerations(Generations):
 
     async def _create(self, tenant: str, key: str, dimension: int) -> None:
         names = Names(tenant)
-        hnsw = models.HnswConfigDiff(m=self._hnsw.m, ef_construct=self._hnsw.ef_construction)
+        hnsw = models.HnswConfigDiff(
+            m=self._hnsw.m, ef_construct=self._hnsw.ef_construction, full_scan_threshold=GRAPH_KB
+        )
         dense = models.VectorParams(
             size=dimension, distance=models.Distance.COSINE, hnsw_config=hnsw
         )
@@ -54,6 +57,7 @@ class QdrantGenerations(Generations):
             names.chunks(key),
             vectors_config={DENSE: dense},
             sparse_vectors_config={SPARSE: sparse},
+            optimizers_config=models.OptimizersConfigDiff(indexing_threshold=GRAPH_KB),
             on_disk_payload=True,
         )
         await create_collection(self._client, names.documents(key), vectors_config={})

@@ -1,4 +1,4 @@
-"""Reading a foreign tenant's chunks past the API: in SQL with the services' logins, in Qdrant by tokens."""
+"""Reading a foreign tenant's chunks past the API, in SQL with the services' logins."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,16 +7,9 @@ from psycopg import sql
 
 from conformance.corpora.prepare import SMALL_TENANT, TENANT
 from conformance.gate import Context, ProbeError
-from conformance.gates.data._attempt import Attempt
-from conformance.gates.data._index import active_generation
-from conformance.gates.data._qdrant import through_qdrant
+from conformance.gates.data._store.attempt import Attempt
+from conformance.gates.data._store.pgvector.faults import active_generation
 from rag_store.pgvector.names import TenantNames
-
-
-def past_the_api(context: Context) -> Iterator[Attempt]:
-    """The store itself, as its kind lets itself be asked."""
-    qdrant = context.target.description.vector_db_url.startswith("qdrant")
-    return through_qdrant(context) if qdrant else through_sql(context)
 
 
 def through_sql(context: Context) -> Iterator[Attempt]:

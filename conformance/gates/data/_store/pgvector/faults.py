@@ -11,12 +11,12 @@ from psycopg import sql
 
 from conformance.corpora.prepare import TENANT
 from conformance.gate import Context, ProbeError
+from conformance.gates.data._store.base import DECLARED
 from rag_store.base import HnswParameters
 from rag_store.pgvector.names import TenantNames
 from rag_store.pgvector.schema import HNSW_INDEX, dense_index
 
 Connection = psycopg.Connection[tuple[Any, ...]]
-DECLARED = HnswParameters()
 
 
 @contextmanager
@@ -121,3 +121,57 @@ def locked(context: Context, *, seconds: float = 0.3) -> Iterator[None]:
         finally:
             done.set()
             holding.result()  # raises what kept it from locking
+
+
+@contextmanager
+def losing(context: Context, tenant: str, doc_id: str) -> Iterator[None]:
+    """A trigger swallows one document's chunks, as a faulty replica or a full disk might."""
+    names = TenantNames(tenant)
+    with owner(context, tenant) as connection:
+        chunk = names.tables(active_generation(connection, tenant))["chunk"]
+        function = names.table("lose")
+        parts = {"function": function, "chunk": chunk, "doc_id": sql.Literal(doc_id)}
+        connection.execute(sql.SQL(_LOSE).format(**parts))
+        try:
+            yield
+        finally:
+            connection.execute(sql.SQL(_KEEP).format(**parts))
+
+
+_LOSE = """
+CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN IF NEW.doc_id = {doc_id} THEN RETURN NULL; END IF; RETURN NEW; END $$;
+CREATE OR REPLACE TRIGGER lose BEFORE INSERT ON {chunk}
+    FOR EACH ROW EXECUTE FUNCTION {function}();
+"""
+_KEEP = "DROP TRIGGER IF EXISTS lose ON {chunk}; DROP FUNCTION IF EXISTS {function}()"
+
+
+@contextmanager
+def forgetting(context: Context) -> Iterator[None]:
+    """The writer's commits are acknowledged before they are on disk."""
+    with context.target.sql("writer") as connection:
+        connection.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = off")
+    try:
+        yield
+    finally:
+        with context.target.sql("writer") as connection:
+            connection.execute("ALTER ROLE CURRENT_USER RESET synchronous_commit")
+
+
+@contextmanager
+def opened(context: Context, large: str) -> Iterator[None]:
+    """The tenant's schema is open to everybody."""
+    names = TenantNames(large)
+    with owner(context, large) as connection:
+        chunk = names.tables(active_generation(connection, large))["chunk"]
+        parts = {"schema": sql.Identifier(names.schema), "chunk": chunk}
+        try:
+            connection.execute(sql.SQL(_OPEN).format(**parts))
+            yield
+        finally:
+            connection.execute(sql.SQL(_CLOSE).format(**parts))
+
+
+_OPEN = "GRANT USAGE ON SCHEMA {schema} TO PUBLIC; GRANT SELECT ON {chunk} TO PUBLIC"
+_CLOSE = "REVOKE USAGE ON SCHEMA {schema} FROM PUBLIC; REVOKE SELECT ON {chunk} FROM PUBLIC"
