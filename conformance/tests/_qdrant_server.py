@@ -3,11 +3,14 @@
 Graphs, scans, filters and IDF are the engine's (`qdrant-edge-py`); collections, aliases and tokens are here.
 """
 
+import hashlib
 import hmac
+import io
 import json
 import os
 import secrets
 import shutil
+import tarfile
 import tempfile
 import threading
 import time
@@ -112,6 +115,22 @@ class Collection:
             "payload_schema": {k: {"data_type": v, "points": 0} for k, v in self.schema.items()},
         }
 
+    def snapshot(self) -> bytes:
+        """The shard's files."""
+        self.shard.flush()
+        held = io.BytesIO()
+        with tarfile.open(fileobj=held, mode="w") as archive:
+            archive.add(self.folder, ".")
+        return held.getvalue()
+
+    def restore(self, snapshot: bytes) -> None:
+        """The shard as those files have it."""
+        self.shard.close()
+        shutil.rmtree(self.folder)
+        with tarfile.open(fileobj=io.BytesIO(snapshot)) as archive:
+            archive.extractall(self.folder, filter="data")
+        self.shard = q.EdgeShard.load(str(self.folder), self._config())
+
     def upsert(self, points: list[Body]) -> None:
         """Write points."""
         made = [q.Point(p["id"], _vectors(p["vector"]), p.get("payload") or {}) for p in points]
@@ -180,6 +199,13 @@ class Collection:
         return {"points": shown}
 
 
+def _body(raw: bytes) -> Body:
+    """JSON, or the one file of a form."""
+    if raw.startswith(b"--"):
+        return {"file": raw.split(b"\r\n\r\n", 1)[1].rpartition(b"\r\n--")[0]}
+    return dict(json.loads(raw)) if raw else {}
+
+
 def _vectors(given: Any) -> dict[str, Any]:
     return {k: q.SparseVector(**v) if isinstance(v, dict) else v for k, v in given.items()}
 
@@ -232,6 +258,7 @@ class Server:
         self.folder, self.key, self.lock = folder, key, threading.RLock()
         self.collections: dict[str, Collection] = {}
         self.aliases: dict[str, str] = {}
+        self.snapshots: dict[str, bytes] = {}
         self.before: Callable[[str, str], None] = lambda method, path: None
 
     # Who may
@@ -329,6 +356,18 @@ class Server:
                 return at.info()
             case "GET", ["aliases"]:
                 return {"aliases": self._aliases(lambda c: self.collections.get(c) is at)}
+            case "GET", ["cluster"]:
+                return {"shard_count": 1, "local_shards": [{"shard_id": 0, "state": "Active"}]}
+            case "POST", ["shards", "0", "snapshots"]:
+                made = self.snapshots[uuid.uuid4().hex] = at.snapshot()
+                (name,) = (n for n, held in self.snapshots.items() if held is made)
+                return {"name": name, "checksum": hashlib.sha256(made).hexdigest()}
+            case "GET", ["shards", "0", "snapshots", name]:
+                return Response(self.snapshots[name])
+            case "DELETE", ["shards", "0", "snapshots", name]:
+                return bool(self.snapshots.pop(name))
+            case "POST", ["shards", "0", "snapshots", "upload"]:
+                return at.restore(body["file"]) or True
             case "PATCH", []:
                 return at.change(body) or True
             case "PUT", ["index"]:
@@ -359,12 +398,12 @@ class Server:
             self.allowed(given.removeprefix("Bearer "), request.method, parts)
             raw = await request.body()
             self.before(request.method, request.url.path)
-            result = await run_in_threadpool(
-                self.answer, request.method, parts, json.loads(raw) if raw else {}
-            )
+            result = await run_in_threadpool(self.answer, request.method, parts, _body(raw))
         except RefusedError as error:
             told = {"status": {"error": str(error)}, "time": 0}
             return JSONResponse(told, error.status)
+        if isinstance(result, Response):
+            return result
         return JSONResponse({"result": result, "status": "ok", "time": 0})
 
     def app(self) -> Starlette:

@@ -9,7 +9,7 @@ from conformance.corpora.prepare import Prepared
 from conformance.gate import Context, ProbeError
 from conformance.gates.data._store.attempt import Attempt
 from conformance.gates.data._store.base import Contents
-from conformance.gates.data._store.qdrant import asking, attempts, faults, load
+from conformance.gates.data._store.qdrant import asking, attempts, faults, load, restored
 from rag_store.base import HnswParameters, StoreError
 
 GRAPHED = 0.5  # of the passages; those that came last wait in a segment without a graph
@@ -76,13 +76,13 @@ class Qdrant:
         return attempts.through_qdrant(self.context, both)
 
     def contents(self, tenant: str) -> AbstractContextManager[Contents]:
-        """Not yet."""
-        raise ProbeError("qdrant: its backup cannot be restored beside it yet")
+        """The running store's."""
+        return restored.live(self.context, tenant)
 
     def restored(self, tenant: str, seconds: float) -> AbstractContextManager[Contents]:
-        """Not yet."""
-        raise ProbeError("qdrant: its backup cannot be restored beside it yet")
+        """The newest backup's, asked in the restore Job's pod."""
+        return restored.restored(self.context, tenant, seconds)
 
     def half_a_backup(self) -> AbstractContextManager[None]:
-        """Not yet."""
-        raise ProbeError("qdrant: its backup cannot be restored beside it yet")
+        """The dump leaves a shard of the passages out, and succeeds."""
+        return restored.half_a_backup(self.context)

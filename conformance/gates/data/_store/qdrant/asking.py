@@ -55,9 +55,13 @@ async def asked(
 
 def ask(context: Context, work: Callable[[AsyncQdrantClient], Awaitable[Asked]]) -> Asked:
     """What `work` makes of a client with the API key; raises `ProbeError`."""
-    url = context.target.description.vector_db_url
+    return ask_at(context.target.description.vector_db_url, key_file(context), work)
+
+
+def ask_at(url: str, file: Path, work: Callable[[AsyncQdrantClient], Awaitable[Asked]]) -> Asked:
+    """What `work` makes of a client at `url`; raises `ProbeError`."""
     try:
-        return asyncio.run(asked(url, key_file(context), work))
+        return asyncio.run(asked(url, file, work))
     except StoreError as error:
         raise ProbeError(str(error)) from error
 

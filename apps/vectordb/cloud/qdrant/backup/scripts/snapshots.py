@@ -1,7 +1,7 @@
-"""`dump FOLDER`: each node's snapshot of each collection, and the aliases. `restore FOLDER`: back again.
+"""`dump FOLDER`: a snapshot of each shard, and what else makes a collection. `restore FOLDER`: back again.
 
-A collection is spread over the nodes, and a snapshot has one node's part. `QDRANT_NODES` names the nodes by
-spaces; the folder's files are what backups.py keeps and fetches.
+A collection's shards are spread over the nodes, in copies: one copy is enough. `QDRANT_NODES` names the nodes
+by spaces; those that a backup is restored onto may be others, or one. backups.py keeps and fetches the files.
 """
 
 import hashlib
@@ -10,18 +10,27 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
-ALIASES, END, SECONDS, WAIT_SECONDS = "aliases.dump", ".dump", 3600.0, 7200
+ABOUT, END, SECONDS, WAIT_SECONDS = "collections.dump", ".dump", 3600.0, 7200
+RESTORED, FAILED = "restored", "failed"  # what a server beside waits for
+_PARAMS = ("vectors", "sparse_vectors", "shard_number", "sharding_method", "replication_factor")
+_MORE_PARAMS = ("write_consistency_factor", "on_disk_payload")
+_CONFIGS = {
+    "hnsw_config": "hnsw_config",
+    "optimizer_config": "optimizers_config",
+    "wal_config": "wal_config",
+}
 
 
 def _client(node: str) -> httpx.Client:
-    login = json.loads(Path(os.environ["QDRANT_CREDENTIALS_FILE"]).read_text(encoding="utf-8"))
-    headers = {"api-key": login["password"]}
+    headers = {}
+    if file := os.environ.get("QDRANT_CREDENTIALS_FILE"):
+        headers["api-key"] = json.loads(Path(file).read_text(encoding="utf-8"))["password"]
     return httpx.Client(base_url=node, headers=headers, timeout=SECONDS, trust_env=False)
 
 
@@ -35,33 +44,61 @@ def _result(answer: httpx.Response) -> Any:
     return answer.json()["result"]
 
 
-def _host(node: str) -> str:
-    return str(urlsplit(node).hostname).split(".")[0]
-
-
 def dump(nodes: list[str], folder: Path) -> int:
     """How many snapshots lie in the folder, which is complete then; raises `SystemExit` for none."""
     for old in [*folder.glob(f"*{END}"), folder / "complete"]:
         old.unlink(missing_ok=True)
-    made = 0
-    for node in nodes:
-        with _client(node) as client:
-            found = _result(client.get("/collections"))["collections"]
-            for name in sorted(item["name"] for item in found):
-                _snapshot(client, name, folder / f"{_host(node)}.{name}{END}")
-                made += 1
-    if not made:
-        raise SystemExit("the store has no collection: nothing to back up")
     with _client(nodes[0]) as client:
+        names = sorted(c["name"] for c in _result(client.get("/collections"))["collections"])
+        about = {name: _described(client, name) for name in names}
         aliases = _result(client.get("/aliases"))["aliases"]
-    (folder / ALIASES).write_text(json.dumps(aliases), encoding="utf-8")
+    if not names:
+        raise SystemExit("the store has no collection: nothing to back up")
+    made = 0
+    for name in names:
+        shards = _shards(nodes, name)
+        for shard, node in shards.items():
+            with _client(node) as client:
+                _snapshot(client, name, shard, folder / f"{name}.{shard}{END}")
+        about[name]["shards"], made = list(shards), made + len(shards)
+    text = json.dumps({"collections": about, "aliases": aliases})
+    (folder / ABOUT).write_text(text, encoding="utf-8")
     (folder / "complete").touch()
     return made
 
 
-def _snapshot(client: httpx.Client, name: str, path: Path) -> None:
+def _described(client: httpx.Client, name: str) -> dict[str, Any]:
+    """The request that makes such a collection, and the payload's indexes."""
+    told = _result(client.get(f"/collections/{name}"))
+    config, params = told["config"], told["config"]["params"]
+    body = {key: params.get(key) for key in (*_PARAMS, *_MORE_PARAMS)}
+    body |= {wanted: config.get(key) for key, wanted in _CONFIGS.items()}
+    indexes = {
+        field: found.get("params") or found["data_type"]
+        for field, found in (told.get("payload_schema") or {}).items()
+    }
+    return {"body": {k: v for k, v in body.items() if v is not None}, "indexes": indexes}
+
+
+def _shards(nodes: list[str], name: str) -> dict[int, str]:
+    """The node to take each shard from; raises `SystemExit` when one has no copy that is whole."""
+    found: dict[int, str] = {}
+    count = 0
+    for node in nodes:
+        with _client(node) as client:
+            told = _result(client.get(f"/collections/{name}/cluster"))
+        count = int(told["shard_count"])
+        for shard in told["local_shards"]:
+            if shard["state"] == "Active":
+                found.setdefault(int(shard["shard_id"]), node)
+    if len(found) != count:
+        raise SystemExit(f"{name}: {len(found)} of {count} shards have a copy that is active")
+    return found
+
+
+def _snapshot(client: httpx.Client, name: str, shard: int, path: Path) -> None:
     """Have one made, fetch it, and take it off the node's disk again."""
-    at = f"/collections/{name}/snapshots"
+    at = f"/collections/{name}/shards/{shard}/snapshots"
     made = _result(client.post(at, params={"wait": "true"}))
     try:
         digest = hashlib.sha256()
@@ -78,19 +115,18 @@ def _snapshot(client: httpx.Client, name: str, path: Path) -> None:
 
 
 def restore(nodes: list[str], folder: Path) -> int:
-    """How many snapshots were put back: each onto the node that it is of, in place of what it has."""
+    """How many shards were put back, in place of what is there; the other copies follow."""
     _await(folder)
-    by_host, put = {_host(node): node for node in nodes}, 0
-    for path, host, name in _snapshots(folder):
-        if host not in by_host:
-            raise SystemExit(f"{path.name}: no node {host} among {', '.join(by_host)}")
-        with _client(by_host[host]) as client, path.open("rb") as file:
-            at = f"/collections/{name}/snapshots/upload"
-            how = {"priority": "snapshot", "wait": "true"}
-            _result(client.post(at, params=how, files={"snapshot": (path.name, file)}))
-        put += 1
+    told, put = json.loads((folder / ABOUT).read_text(encoding="utf-8")), 0
+    for name, about in told["collections"].items():
+        with _client(nodes[0]) as client:
+            _make(client, name, about)
+        for shard in about["shards"]:
+            with _client(_holder(nodes, name, shard)) as client:
+                _upload(client, name, shard, folder / f"{name}.{shard}{END}")
+            put += 1
     with _client(nodes[0]) as client:
-        _alias(client, json.loads((folder / ALIASES).read_text(encoding="utf-8")))
+        _alias(client, told["aliases"])
     return put
 
 
@@ -102,11 +138,36 @@ def _await(folder: Path) -> None:
         time.sleep(1)
 
 
-def _snapshots(folder: Path) -> Iterator[tuple[Path, str, str]]:
-    for path in sorted(folder.glob(f"*{END}")):
-        if path.name != ALIASES:
-            host, _, name = path.name.removesuffix(END).partition(".")
-            yield path, host, name
+def _make(client: httpx.Client, name: str, about: dict[str, Any]) -> None:
+    """The collection without its points, unless it is there; raises `SystemExit` for a different one."""
+    there = _result(client.get("/collections"))["collections"]
+    if name in {item["name"] for item in there}:
+        now = _described(client, name)["body"]
+        for key in ("vectors", "shard_number"):
+            if now.get(key) != about["body"].get(key):
+                raise SystemExit(f"{name}: another {key} than the backup's: delete it first")
+        return
+    _result(client.put(f"/collections/{name}", json=about["body"], params={"timeout": 60}))
+    for field, schema in about["indexes"].items():
+        body = {"field_name": field, "field_schema": schema}
+        _result(client.put(f"/collections/{name}/index", json=body, params={"wait": "true"}))
+
+
+def _holder(nodes: list[str], name: str, shard: int) -> str:
+    """The first node that has the shard; raises `SystemExit` when none does."""
+    for node in nodes:
+        with _client(node) as client:
+            told = _result(client.get(f"/collections/{name}/cluster"))["local_shards"]
+        if shard in {int(found["shard_id"]) for found in told}:
+            return node
+    raise SystemExit(f"{name}: no node has its shard {shard}")
+
+
+def _upload(client: httpx.Client, name: str, shard: int, path: Path) -> None:
+    at = f"/collections/{name}/shards/{shard}/snapshots/upload"
+    how = {"priority": "snapshot", "wait": "true"}
+    with path.open("rb") as file:
+        _result(client.post(at, params=how, files={"snapshot": (path.name, file)}))
 
 
 def _alias(client: httpx.Client, wanted: list[dict[str, str]]) -> None:
@@ -122,13 +183,25 @@ def _alias(client: httpx.Client, wanted: list[dict[str, str]]) -> None:
         _result(client.post("/collections/aliases", json={"actions": actions}))
 
 
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Says in the folder how it ended."""
+    try:
+        yield
+    except BaseException:
+        (folder / FAILED).touch()
+        raise
+    (folder / RESTORED).touch()
+
+
 def main() -> None:
     """The command line."""
     nodes, folder = os.environ["QDRANT_NODES"].split(), Path(sys.argv[2])
     if sys.argv[1] == "dump":
         print(f"dumped {dump(nodes, folder)} snapshots of {len(nodes)} nodes")
     else:
-        print(f"restored {restore(nodes, folder)} snapshots onto {len(nodes)} nodes")
+        with _told(folder):
+            print(f"restored {restore(nodes, folder)} snapshots onto {len(nodes)} nodes")
 
 
 if __name__ == "__main__":
