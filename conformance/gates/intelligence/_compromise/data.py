@@ -1,4 +1,4 @@
-"""What the logins that a compromised pod holds are good for beyond its work: SQL, Kafka, the rest."""
+"""What the logins that a compromised pod holds are good for beyond its work: the store, Kafka, the rest."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -10,6 +10,7 @@ from conformance.probes.cluster.dialling import run
 from conformance.static.matrix import Matrix
 
 _SECONDS = 120.0
+_STORE, _POSTGRESQL, _QDRANT = ("rag-vectordb", "vectordb"), 5432, 6333
 _AS_READER, _AS_WRITER = "SET LOCAL ROLE {reader}", "SET LOCAL ROLE {writer}"
 _READ, _CHANGE = "SELECT count(*) FROM {chunk}", "DELETE FROM {chunk} WHERE false"
 SQL = {
@@ -102,28 +103,42 @@ S3: dict[str, tuple[str, str, str]] = {
     "make a bucket": ("PUT", "/rag-conformance-intruder", ""),
     "remove a bucket": ("DELETE", "/rag-conformance-intruder", ""),
 }
+_NOWHERE = "/collections/rag-conformance-intruder"
+_LARGE = "/collections/conformance__active/points"  # the suite's own tenant, by its alias
+_NO_POINT = '{"points": ["00000000-0000-0000-0000-000000000000"]}'
+_TO_NOWHERE = '{"collection_name": "rag-conformance-intruder", "alias_name": "x"}'
+_NO_ALIAS = f'{{"actions": [{{"create_alias": {_TO_NOWHERE}}}]}}'
+# About what is not there, but for the reading; Qdrant asks for the right to it first.
+QDRANT: dict[str, tuple[str, str, str]] = {
+    "read a tenant's passages": ("POST", f"{_LARGE}/scroll", '{"limit": 1}'),
+    "change a tenant's passages": ("POST", f"{_LARGE}/delete", _NO_POINT),
+    "change a collection": ("PATCH", _NOWHERE, "{}"),
+    "delete a collection": ("DELETE", _NOWHERE, ""),
+    "make an alias": ("POST", "/collections/aliases", _NO_ALIAS),
+    "take a snapshot": ("POST", f"{_NOWHERE}/snapshots", ""),
+}
 _CACHE, _LIMITS = "cache.rag-retrieval", "limits.rag-gateway"
 
 
 def tried(cluster: Cluster, foothold: Foothold, matrix: Matrix) -> Iterator[Attempt]:
     """What the account's flows lead to, with what is in its files; raises `ProbeError`."""
     own = (foothold.namespace, foothold.account)
-    ends = {
-        (edge.to_namespace, edge.to_account)
-        for edge in matrix.flows
-        if (edge.from_namespace, edge.from_account) == own
-    } - {own}
-    if ("rag-vectordb", "vectordb") in ends:
+    edges = [e for e in matrix.flows if (e.from_namespace, e.from_account) == own]
+    doors = {(e.to_namespace, e.to_account, e.port) for e in edges}
+    ends = {(namespace, account) for namespace, account, _ in doors} - {own}
+    if (*_STORE, _POSTGRESQL) in doors:
         yield from _sql(cluster, foothold)
     if ("rag-audit", "kafka") in ends:
         yield from _kafka(cluster, foothold)
     services = {name: one for name, (end, one) in _SERVICES.items() if end in ends}
+    if (*_STORE, _QDRANT) not in doors:
+        services.pop("qdrant", None)
     if services:
         yield from _services(cluster, foothold, services)
 
 
 def _sql(cluster: Cluster, foothold: Foothold) -> Iterator[Attempt]:
-    order = {"host": "vectordb.rag-vectordb", "port": 5432, "attempts": SQL}
+    order = {"host": "vectordb.rag-vectordb", "port": _POSTGRESQL, "attempts": SQL}
     told: list[Object] = run(cluster, foothold.pod, "sql_raid", order, _SECONDS)
     if not told:
         yield Attempt(str(foothold), "sql", "connect", None, "no login is in its files")
@@ -168,6 +183,15 @@ _DANGEROUS = (
     ["CLIENT", "LIST"],
 )
 _SERVICES: dict[str, tuple[tuple[str, str], Object]] = {
+    "qdrant": (
+        _STORE,
+        {
+            "kind": "key",
+            "login": "store.json",
+            "url": f"http://vectordb.rag-vectordb:{_QDRANT}",
+            "attempts": QDRANT,
+        },
+    ),
     "elasticsearch": (
         ("rag-audit", "elasticsearch"),
         {

@@ -50,6 +50,15 @@ def basic(order: dict[str, Any], who: tuple[str, str]) -> dict[str, Any]:
     }
 
 
+def key(order: dict[str, Any], who: tuple[str, str]) -> dict[str, Any]:
+    """Requests with a key, or with a token in its place."""
+    headers = {"api-key": who[1], "Content-Type": "application/json"}
+    return {
+        name: _send(method, order["url"] + path, body.encode() if body else None, headers)
+        for name, (method, path, body) in order["attempts"].items()
+    }
+
+
 def signed(method: str, url: str, who: tuple[str, str], now: str) -> dict[str, str]:
     """The headers of a request without a body, signed as AWS's version 4 has it."""
     at = urlsplit(url)
@@ -113,7 +122,7 @@ def raid(order: dict[str, Any], folder: Path = FOLDER) -> dict[str, Any]:
         elif one["kind"] == "valkey":
             found[name] = valkey(one, who)
         elif who is not None:
-            found[name] = (s3 if one["kind"] == "s3" else basic)(one, who)
+            found[name] = {"s3": s3, "key": key, "basic": basic}[one["kind"]](one, who)
     return found
 
 
