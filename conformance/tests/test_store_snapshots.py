@@ -390,3 +390,10 @@ def test_in_place_it_is_restored_onto_the_nodes_of_the_store():
     kept = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     (dump,) = (c for c in kept if c["name"] == "dump")
     assert env == {e["name"]: e["value"] for e in dump["env"]}
+
+
+@pytest.mark.parametrize("folder", ["qdrant", "qdrant-in-place"])
+def test_by_hand_nothing_but_the_clusters_vars_is_filled_in(folder):
+    text = json.dumps(render(ROOT / "apps/vectordb/restore" / folder))
+    names = set(re.findall(r"[$][{]([^}]*)[}]", text))
+    assert names == {"backup_bucket", "image_registry", "object_store_host", "region"}

@@ -1,7 +1,10 @@
 #!/bin/sh
 # Restores fetched dumps into an empty server of this pod's own, then serves it for a while.
 set -eu
-: "${BACKUP:=/backup}" "${KEEP_SECONDS:=0}" "${RUN:=/run/postgresql}"
+# No braces: by hand it comes through envsubst.
+BACKUP=$(printenv BACKUP || echo /backup)
+KEEP_SECONDS=$(printenv KEEP_SECONDS || echo 0)
+RUN=$(printenv RUN || echo /run/postgresql)
 until [ -e "$BACKUP/complete" ]; do sleep 1; done
 settings="-c config_file=/etc/postgresql/postgresql.conf"
 rm -rf "$PGDATA"
@@ -12,12 +15,13 @@ sql -d postgres -c "CREATE DATABASE rag"
 sql -d rag -f /etc/postgresql/bootstrap.sql
 for dump in "$BACKUP"/tenant_*.dump; do
   tenant=$(basename "$dump" .dump)
+  reader=$tenant"_reader" writer=$tenant"_writer"
   sql -d rag <<SQL
-CREATE ROLE ${tenant}_reader NOLOGIN NOINHERIT;
-CREATE ROLE ${tenant}_writer NOLOGIN NOINHERIT;
-GRANT ${tenant}_reader TO rag_reader, rag_writer WITH ADMIN FALSE, INHERIT FALSE, SET TRUE;
-GRANT ${tenant}_writer TO rag_writer WITH ADMIN FALSE, INHERIT FALSE, SET TRUE;
-GRANT ${tenant}_reader, ${tenant}_writer TO rag_admin WITH ADMIN TRUE, INHERIT FALSE, SET TRUE;
+CREATE ROLE $reader NOLOGIN NOINHERIT;
+CREATE ROLE $writer NOLOGIN NOINHERIT;
+GRANT $reader TO rag_reader, rag_writer WITH ADMIN FALSE, INHERIT FALSE, SET TRUE;
+GRANT $writer TO rag_writer WITH ADMIN FALSE, INHERIT FALSE, SET TRUE;
+GRANT $reader, $writer TO rag_admin WITH ADMIN TRUE, INHERIT FALSE, SET TRUE;
 SQL
   pg_restore --exit-on-error -h "$RUN" -U postgres -d rag "$dump"
   echo "restored $tenant"

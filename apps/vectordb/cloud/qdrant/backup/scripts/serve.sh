@@ -1,7 +1,10 @@
 #!/bin/sh
 # Serves a Qdrant of this pod's own while snapshots.py restores into it, and for a while after.
 set -eu
-: "${BACKUP:=/backup}" "${KEEP_SECONDS:=0}" "${QDRANT:=/qdrant}"
+# No braces: by hand it comes through envsubst.
+BACKUP=$(printenv BACKUP || echo /backup)
+KEEP_SECONDS=$(printenv KEEP_SECONDS || echo 0)
+QDRANT=$(printenv QDRANT || echo /qdrant)
 cd "$QDRANT"
 ./entrypoint.sh &
 server=$!
