@@ -3,6 +3,7 @@
 Graphs, scans, filters and IDF are the engine's (`qdrant-edge-py`); collections, aliases and tokens are here.
 """
 
+import asyncio
 import hashlib
 import hmac
 import io
@@ -33,6 +34,7 @@ from starlette.routing import Route
 from conformance.children import free_url
 from conformance.targets.processes import serving
 from rag_common.files import read_credentials
+from rag_store import open_admin, open_store
 
 DEFAULTS = {"m": 16, "ef_construct": 100, "full_scan_threshold": 10000}
 NONE = "none"  # the engine wants a vector where a collection has none
@@ -435,11 +437,24 @@ def qdrant_database(folder: Path) -> Iterator[Database]:
     """The server that QDRANT_URL names, else one of this process, with a login for each service."""
     if url := os.environ.get("QDRANT_URL"):
         file = Path(os.environ["QDRANT_API_KEY_FILE"])
-        yield Database(url, _logins(folder, read_credentials(file).password), None)
+        try:
+            yield Database(url, _logins(folder, read_credentials(file).password), None)
+        finally:
+            asyncio.run(_leave(url, file))
         return
     key = secrets.token_hex(24)
     with qdrant_server(key) as (server, url):
         yield Database(url, _logins(folder, key), server)
+
+
+async def _leave(url: str, file: Path) -> None:
+    """Nothing of the suite's tenants stays on a server that is not ours."""
+    store, admin = open_store(url, file), open_admin(url, file)
+    for tenant in await store.tenants():
+        if tenant.startswith("conformance"):
+            await admin.deprovision(tenant)
+    await store.close()
+    await admin.close()
 
 
 def _logins(folder: Path, key: str) -> dict[str, Path]:
