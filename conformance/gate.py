@@ -135,8 +135,8 @@ class Fault:
 class Gate:
     """One promise of the platform and how it is measured. A gate's module calls this `GATE`.
 
-    One that is measured `beside` the others begins with the run, and they need not wait for it: it looks
-    on until something happens by itself, or works in pods of its own.
+    One that is measured `beside` the others begins with the run, and they need not wait for it: it only
+    looks on until something happens by itself, whatever else is asked, stopped or killed meanwhile.
     """
 
     id: str

@@ -27,9 +27,13 @@ class Asking(FastHttpUser):
 
     abstract = True
     host = ORDERS["host"]
-    network_timeout = connection_timeout = ORDERS["timeout_seconds"]
-    # A user more often thinks than asks: connections are shared, as a browser's proxy would.
-    client_pool = HTTPClientPool(concurrency=ORDERS["connections"])
+    # A user more often thinks than asks: connections are shared, as a browser's proxy would. The pool
+    # has the time limits; locust's own are for its own pool.
+    client_pool = HTTPClientPool(
+        concurrency=ORDERS["connections"],
+        connection_timeout=ORDERS["timeout_seconds"],
+        network_timeout=ORDERS["timeout_seconds"],
+    )
 
     def wait_time(self) -> float:
         """Seconds of thought, exponentially distributed."""

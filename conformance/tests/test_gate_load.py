@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -24,6 +25,7 @@ class _Gateway(BaseHTTPRequestHandler):
         allowed = self.headers["x-api-key"] == KEY
         status = self.server.broken or (200 if allowed else 401)
         self.server.asked.append((self.path, json.loads(body)))
+        time.sleep(self.server.seconds if self.path == load_500_users.ANSWER else 0)
         self.send_response(status)
         body = b'{"rule": "patterns"}' if status == 403 else b"{}"
         self.send_header("content-length", str(len(body)))
@@ -37,7 +39,7 @@ class _Gateway(BaseHTTPRequestHandler):
 @pytest.fixture
 def gateway():
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Gateway)
-    server.broken, server.asked = 0, []
+    server.broken, server.asked, server.seconds = 0, [], 0
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -88,6 +90,12 @@ def test_users_that_are_refused_are_failures_without_an_end(gateway):
     assert told["p95"] == float("inf")
     assert "answer_p95" not in told
     assert any("503" in note for note in seen.notes)
+
+
+def test_how_long_a_user_waits_is_what_was_declared(gateway):
+    gateway.seconds = 1
+    told = values(load_500_users.measure(context(gateway, answer_seconds=0.3)))
+    assert told["p95"] == told["answer_p95"] == float("inf")
 
 
 def test_what_the_guard_refuses_is_counted_and_not_served(gateway):

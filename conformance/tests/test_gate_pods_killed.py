@@ -155,6 +155,7 @@ def test_every_pod_is_killed_once_and_nothing_is_lost():
     assert cluster.killed[-1] == "rag-llm/llm-0"
     assert {"rag-retrieval/retrieval-0", "rag-retrieval/retrieval-1"} < {*cluster.killed}
     assert told["failed_share"] > 0 == told["spared_failed_share"]
+    assert 0 < told["mean_outage"] <= told["slowest_recovery"]
     assert AWAY_SECONDS < told["slowest_recovery"] < 1
     kills = [*csv.DictReader(io.StringIO(made.evidence.files["kills.csv"]))]
     assert [row["name"] for row in kills][-2:] == ["rag-vectordb/vectordb", "rag-llm/llm"]

@@ -130,7 +130,9 @@ def metrics(
     return {
         "wrong_answers": exactly(len(wrong), len(right)),
         "unclear_failures": exactly(len(unclear(found, others, gateway)), len(rows)),
+        # Not judged: the sooner the others are back, the more of the time is an outage.
         "failed_share": share(_failed(rows), len(rows)),
+        "mean_outage": exactly(sum(c.outage for c in found) / len(found), len(found), "s"),
         "spared_failed_share": spared(found, others, felt)[0],
         "unrecovered": exactly(planned - len(recovered), planned),
         "slowest_recovery": exactly(max(c.kill.recovery for c in found), len(found), "s"),

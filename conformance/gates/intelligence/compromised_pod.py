@@ -206,5 +206,4 @@ GATE = Gate(
         Fault("a Role that lets the embedder's account read the gateway's Secrets", _reads_secrets),
         Fault("the vault gives the guard's folder to retrieval as well", _wide_role),
     ),
-    beside=True,
 )
