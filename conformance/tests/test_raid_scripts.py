@@ -300,11 +300,13 @@ def test_a_login_at_qdrant_is_good_for_what_is_declared(tmp_path, login, who):
         order = {**one, "url": database.url.replace("qdrant", "http", 1)}
         told = service_raid.raid({"x": order}, tmp_path)["x"]
     worked = {w for w, (status, said) in told.items() if data._got("qdrant", status, said)}
-    assert worked == declared_for(who, "qdrant", "staging"), told
+    assert worked == declared_for(who, "qdrant", "staging", vector_store="qdrant"), told
 
 
-@pytest.mark.parametrize(("environment", "asked"), [("staging", ["qdrant"]), ("lab", ["sql"])])
-def test_the_store_is_tried_as_what_it_is(monkeypatch, environment, asked):
+@pytest.mark.parametrize(
+    ("changed", "asked"), [({"vector_store": "qdrant"}, ["qdrant"]), ({}, ["sql"])]
+)
+def test_the_store_is_tried_as_what_it_is(monkeypatch, changed, asked):
     tried = []
 
     def run(cluster, pod, script, order, seconds):
@@ -313,7 +315,8 @@ def test_the_store_is_tried_as_what_it_is(monkeypatch, environment, asked):
 
     monkeypatch.setattr(data, "run", run)
     foothold = SimpleNamespace(namespace="rag-retrieval", account="retrieval", pod="x")
-    list(data.tried(None, foothold, matrix.of(environment)))
+    vars_ = matrix.variables("staging" if changed else "lab")
+    list(data.tried(None, foothold, matrix.read(variables={**vars_, **changed})))
     assert tried == asked
 
 
