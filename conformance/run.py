@@ -39,10 +39,8 @@ class Run:
     samples: Samples = field(default_factory=Samples)
     results: dict[str, Result] = field(default_factory=dict)
     proofs: dict[str, list[Proof]] = field(default_factory=dict)
-    aheads: dict[bool, Ahead] = field(
-        default_factory=dict
-    )  # those beside the others, and the foundation's
-    awaited: str = ""
+    aheads: dict[bool, Ahead] = field(default_factory=dict)  # by whether its gates are `beside`
+    awaited: str = ""  # the gate whose outcome is asked for: the bar is its own
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     interrupted: bool = False
 
@@ -80,21 +78,20 @@ class Run:
 
     def _awaited(self, planned: Planned) -> Result:
         """The outcome of a gate; those beside the others begin with the first of all."""
-        self._begin(beside=True)
-        beside = _beside(planned)
-        if not beside and planned.phase is not Phase.FOUNDATION:
-            return self._measured(planned)
         self.awaited = planned.id
         try:
-            return self._begin(beside=beside).outcome(planned.id)
+            self._begin(beside=True)
+            if _ahead(planned):
+                return self._begin(beside=_beside(planned)).outcome(planned.id)
+            return self._measured(planned)
         finally:
             self.awaited = ""
 
     def _begin(self, *, beside: bool) -> Ahead:
         """Those beside the others, all at once, or the foundation's, a few at once."""
         if beside not in self.aheads:
-            asked = [p for p in self.plan if _beside(p) is beside and not self._unmeasured(p)]
-            asked = [p for p in asked if beside or p.phase is Phase.FOUNDATION]
+            own = [p for p in self.plan if _ahead(p) and _beside(p) is beside]
+            asked = [p for p in own if not self._unmeasured(p)]
             at_once = max(1, len(asked)) if beside else AT_ONCE
             self.aheads[beside] = Ahead(self._measured, asked, at_once)
         return self.aheads[beside]
@@ -169,6 +166,11 @@ class Run:
 
 def _beside(planned: Planned) -> bool:
     return bool(planned.gate and planned.gate.beside)
+
+
+def _ahead(planned: Planned) -> bool:
+    """Whether it is measured before it is asked for."""
+    return _beside(planned) or planned.phase is Phase.FOUNDATION
 
 
 def _bare(planned: Planned, status: Status, reason: str) -> Result:

@@ -3,13 +3,15 @@
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from conformance import measure, parallel
 from conformance.errors import GateTimeoutError
-from conformance.gate import Phase, Status
+from conformance.gate import Gate, Phase, Status
 from conformance.plan import Planned
+from conformance.run import Run
 from conformance.verdict import Result
 
 SLOW = """
@@ -100,6 +102,27 @@ def test_one_beside_the_others_is_blocked_by_what_failed_before_it_all_the_same(
     assert suite.run() == 1
     assert suite.result("last")["reason"] == "blocked by first"
     assert not list(alive.iterdir())
+
+
+def test_the_bar_is_that_of_the_gate_that_is_asked_for(monkeypatch):
+    told, moved = [], threading.Event()
+
+    def measured(run, each):
+        if each.id == "alone":
+            moved.wait(10)  # the other one has told of itself by then
+        run._step(each.id, 1, 2, each.id)
+        moved.set()
+        return Result(each.id, each.phase, Status.PASS)
+
+    monkeypatch.setattr(Run, "_measured", measured)
+    beside = Gate("beside", Phase.DATA, "Beside", "A promise.", lambda context: None, beside=True)
+    plan = [Planned("alone", Phase.DATA, None, None), Planned("beside", Phase.DATA, beside, None)]
+    bar = SimpleNamespace(step=lambda done, total, what: told.append(what))
+    run = Run(SimpleNamespace(keep_going=True), None, None, plan, bar, len(plan))
+    assert [run.measure(each).status for each in plan] == [Status.PASS, Status.PASS]
+    assert told == ["alone"]
+    for ahead in run.aheads.values():
+        ahead.stop()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
