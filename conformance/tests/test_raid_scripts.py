@@ -320,6 +320,13 @@ def test_the_store_is_tried_as_what_it_is(monkeypatch, changed, asked):
     assert tried == asked
 
 
+def test_a_stores_flows_to_itself_are_no_way_that_a_login_opens(monkeypatch):
+    monkeypatch.setattr(data, "run", lambda *_: pytest.fail("tried"))
+    foothold = SimpleNamespace(namespace="rag-vectordb", account="vectordb", pod="x")
+    vars_ = {**matrix.variables("staging"), "vector_store": "cloudnativepg"}
+    assert not list(data.tried(None, foothold, matrix.read(variables=vars_)))
+
+
 @pytest.mark.servers
 def test_each_program_does_its_work_with_its_own_login(log, logins):
     """Retrieval's sink writes, the indexer reads and puts aside, ingestion consumes and measures."""

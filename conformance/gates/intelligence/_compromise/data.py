@@ -10,7 +10,8 @@ from conformance.probes.cluster.dialling import run
 from conformance.static.matrix import Matrix
 
 _SECONDS = 120.0
-_STORE, _POSTGRESQL, _QDRANT = ("rag-vectordb", "vectordb"), 5432, 6333
+_POSTGRESQL, _QDRANT = ("rag-vectordb", "vectordb", 5432), ("rag-vectordb", "vectordb", 6333)
+_KAFKA = ("rag-audit", "kafka")
 _AS_READER, _AS_WRITER = "SET LOCAL ROLE {reader}", "SET LOCAL ROLE {writer}"
 _READ, _CHANGE = "SELECT count(*) FROM {chunk}", "DELETE FROM {chunk} WHERE false"
 SQL = {
@@ -123,22 +124,22 @@ _CACHE, _LIMITS = "cache.rag-retrieval", "limits.rag-gateway"
 def tried(cluster: Cluster, foothold: Foothold, matrix: Matrix) -> Iterator[Attempt]:
     """What the account's flows lead to, with what is in its files; raises `ProbeError`."""
     own = (foothold.namespace, foothold.account)
-    edges = [e for e in matrix.flows if (e.from_namespace, e.from_account) == own]
-    doors = {(e.to_namespace, e.to_account, e.port) for e in edges}
-    ends = {(namespace, account) for namespace, account, _ in doors} - {own}
-    if (*_STORE, _POSTGRESQL) in doors:
+    doors = {
+        (edge.to_namespace, edge.to_account, edge.port)
+        for edge in matrix.flows
+        if (edge.from_namespace, edge.from_account) == own != (edge.to_namespace, edge.to_account)
+    }
+    if _POSTGRESQL in doors:
         yield from _sql(cluster, foothold)
-    if ("rag-audit", "kafka") in ends:
+    if _KAFKA in {door[:2] for door in doors}:  # each listener has a port of its own
         yield from _kafka(cluster, foothold)
-    services = {name: one for name, (end, one) in _SERVICES.items() if end in ends}
-    if (*_STORE, _QDRANT) not in doors:
-        services.pop("qdrant", None)
+    services = {name: one for name, (door, one) in _SERVICES.items() if door in doors}
     if services:
         yield from _services(cluster, foothold, services)
 
 
 def _sql(cluster: Cluster, foothold: Foothold) -> Iterator[Attempt]:
-    order = {"host": "vectordb.rag-vectordb", "port": _POSTGRESQL, "attempts": SQL}
+    order = {"host": "vectordb.rag-vectordb", "port": _POSTGRESQL[-1], "attempts": SQL}
     told: list[Object] = run(cluster, foothold.pod, "sql_raid", order, _SECONDS)
     if not told:
         yield Attempt(str(foothold), "sql", "connect", None, "no login is in its files")
@@ -182,18 +183,18 @@ _DANGEROUS = (
     ["MODULE", "LIST"],
     ["CLIENT", "LIST"],
 )
-_SERVICES: dict[str, tuple[tuple[str, str], Object]] = {
+_SERVICES: dict[str, tuple[tuple[str, str, int], Object]] = {
     "qdrant": (
-        _STORE,
+        _QDRANT,
         {
             "kind": "key",
             "login": "store.json",
-            "url": f"http://vectordb.rag-vectordb:{_QDRANT}",
+            "url": "http://vectordb.rag-vectordb:6333",
             "attempts": QDRANT,
         },
     ),
     "elasticsearch": (
-        ("rag-audit", "elasticsearch"),
+        ("rag-audit", "elasticsearch", 9200),
         {
             "kind": "basic",
             "login": "elasticsearch.json",
@@ -202,7 +203,7 @@ _SERVICES: dict[str, tuple[tuple[str, str], Object]] = {
         },
     ),
     "s3": (
-        ("rag-ingestion", "object-store"),
+        ("rag-ingestion", "object-store", 8333),
         {
             "kind": "s3",
             "login": "object-store.json",
@@ -211,7 +212,7 @@ _SERVICES: dict[str, tuple[tuple[str, str], Object]] = {
         },
     ),
     "cache": (
-        ("rag-retrieval", "cache"),
+        ("rag-retrieval", "cache", 6379),
         {
             **_commands(
                 _CACHE, [["GET", "x"], ["SET", "rag-conformance", "1", "EX", "1"], *_DANGEROUS]
@@ -220,7 +221,7 @@ _SERVICES: dict[str, tuple[tuple[str, str], Object]] = {
         },
     ),
     "limits": (
-        ("rag-gateway", "limits"),
+        ("rag-gateway", "limits", 6379),
         {
             **_commands(
                 _LIMITS,
