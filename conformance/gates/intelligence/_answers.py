@@ -23,7 +23,9 @@ LIVE_METRIC = "rag_grounded_response_ratio"
 GOLD, UNANSWERABLE, TRAP = "gold", "unanswerable", "trap"
 BEFORE_THE_MODEL = ("not_answerable", "no_sources")
 _BUSY_TRIES, _BUSY_SECONDS = 20, 2.0
-_WAKING_TRIES = 20  # some questions are declined before the model is asked
+WAKING_TRIES = (
+    20  # a question may be declined before the model is asked: then the next one wakes it
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ def _wake(context: Context, corpus: LabelledCorpus, sampled: Collection[str]) ->
     """Ask until the model was asked: how long one that sleeps takes is `llm-scale-to-zero`'s to judge."""
     others = [query for query in corpus.gold if query.id not in sampled] or corpus.gold
     with context.target.gateway(TENANT, timeout=TIMEOUT_SECONDS) as client:
-        for query in others[:_WAKING_TRIES]:
+        for query in others[:WAKING_TRIES]:
             asked = ask(client, query, GOLD)
             if asked.failed or asked.generated:
                 return

@@ -12,14 +12,13 @@ import httpx
 from conformance.corpora.prepare import TENANT, prepared
 from conformance.gate import Context, Fault, Gate, Observation, Phase, Plot, ProbeError
 from conformance.gates.intelligence import _office_hours
-from conformance.gates.intelligence._answers import BEFORE_THE_MODEL
+from conformance.gates.intelligence._answers import BEFORE_THE_MODEL, WAKING_TRIES
 from conformance.gates.intelligence._office_hours import OfficeHours
 from conformance.probes.cluster.scaling import Scaled, watched
 from conformance.probes.waiting import settled
 from conformance.stats import exactly
 
 WHERE = ("rag-llm", "llm-predictor")
-TRIES = 20  # a question may be declined before the model is asked: then the next one is the first
 
 
 def measure(context: Context) -> Observation:
@@ -80,7 +79,7 @@ def _idle(context: Context, scaled: Scaled) -> int:
 def _first_answer(context: Context) -> dict[str, Any]:
     """The first question that the model was asked: seconds, and whether the caller has an answer."""
     limit = float(context.parameter("answer_seconds"))
-    questions = [query.text for query in prepared(context).full.corpus.gold[:TRIES]]
+    questions = [query.text for query in prepared(context).full.corpus.gold[:WAKING_TRIES]]
     with context.target.gateway(TENANT, timeout=limit) as client:
         for question in questions:
             started = time.monotonic()

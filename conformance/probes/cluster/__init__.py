@@ -23,7 +23,7 @@ from conformance.targets.kube.autopsy import containers
 from conformance.targets.kube.changing import changed
 from conformance.targets.kube.client import Cluster
 from conformance.targets.kube.errors import ApiError, Object, Objects
-from conformance.targets.kube.planting import FAULT, KINDS, LABEL, planted, unique
+from conformance.targets.kube.planting import FAULT, KINDS, LABEL, planted, probes_own, unique
 from conformance.targets.kube.pods import CONTAINER, probe_pod, running, statuses
 from conformance.targets.kube.sweeping import clear, sweep
 
@@ -48,6 +48,7 @@ __all__ = [
     "dial",
     "planted",
     "probe_pod",
+    "probes_own",
     "running",
     "statuses",
     "sweep",

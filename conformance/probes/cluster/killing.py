@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from conformance.gate import ProbeError
-from conformance.probes.cluster import LABEL, Cluster, Object, Objects
+from conformance.probes.cluster import Cluster, Object, Objects, probes_own
 from conformance.probes.cluster.volumes import is_ready
 from conformance.probes.cluster.workloads import APPS, selector
 
@@ -67,11 +67,6 @@ class Workload:
         return self.cluster.get(APPS, self.kind, self.name, self.namespace)
 
 
-def _own(item: Object) -> bool:
-    """Whether it is none of a probe's."""
-    return LABEL not in (item["metadata"].get("labels") or {})
-
-
 def workloads(cluster: Cluster, namespaces: Sequence[str]) -> list[Workload]:
     """Every workload of the namespaces, in their order; raises `ProbeError` for one without any."""
     found = [w for namespace in namespaces for w in _in(cluster, namespace)]
@@ -81,8 +76,12 @@ def workloads(cluster: Cluster, namespaces: Sequence[str]) -> list[Workload]:
 
 
 def _in(cluster: Cluster, namespace: str) -> list[Workload]:
-    items = [(kind, i) for kind in KINDS for i in cluster.list(APPS, kind, namespace) if _own(i)]
-    found = [Workload(cluster, kind, namespace, i["metadata"]["name"]) for kind, i in items]
+    found = [
+        Workload(cluster, kind, namespace, item["metadata"]["name"])
+        for kind in KINDS
+        for item in cluster.list(APPS, kind, namespace)
+        if not probes_own(item)
+    ]
     return sorted(found, key=str)
 
 

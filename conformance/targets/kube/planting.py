@@ -47,6 +47,11 @@ def unique(cluster: Cluster, what: str) -> str:
     return f"probe-{what}-{cluster.run_id}-{secrets.token_hex(2)}"
 
 
+def probes_own(item: Object) -> bool:
+    """Whether a probe planted it."""
+    return LABEL in (item["metadata"].get("labels") or {})
+
+
 @contextmanager
 def planted(
     cluster: Cluster, *items: Object, evidence: Evidence | None = None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from conformance.gate import ProbeError
 from conformance.targets.kube.client import Cluster
 from conformance.targets.kube.errors import Object, Objects
-from conformance.targets.kube.planting import LABEL
+from conformance.targets.kube.planting import probes_own
 from conformance.targets.kube.tunnel import Tunnel
 from conformance.targets.layers.forward import Forward
 
@@ -60,7 +60,7 @@ def place(name: str) -> Place:
 def pods(cluster: Cluster, at: Place) -> Objects:
     """The pods of the program itself that serve, and no stand-in; raises `ApiError`."""
     found = cluster.list("v1", "Pod", at.namespace, f"{ACCOUNT}={at.account}")
-    own = [pod for pod in found if LABEL not in pod["metadata"].get("labels", {})]
+    own = [pod for pod in found if not probes_own(pod)]
     return sorted(filter(_serves, own), key=lambda pod: str(pod["metadata"]["name"]))
 
 

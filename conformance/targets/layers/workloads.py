@@ -8,7 +8,7 @@ from conformance.gate import ProbeError
 from conformance.targets.kube.changing import changed
 from conformance.targets.kube.client import Cluster
 from conformance.targets.kube.errors import Object, Objects
-from conformance.targets.kube.planting import LABEL
+from conformance.targets.kube.planting import probes_own
 from conformance.targets.layers.places import ACCOUNT, Place
 
 PAUSED = "autoscaling.keda.sh/paused-replicas"
@@ -51,7 +51,7 @@ def _account(template: Object) -> str:
 def present(cluster: Cluster, at: Place) -> Objects:
     """The program's pods that have not ended, without stand-ins; raises `ApiError`."""
     found = cluster.list("v1", "Pod", at.namespace, f"{ACCOUNT}={at.account}")
-    own = [pod for pod in found if LABEL not in pod["metadata"].get("labels", {})]
+    own = [pod for pod in found if not probes_own(pod)]
     return [pod for pod in own if pod.get("status", {}).get("phase") not in _ENDED]
 
 

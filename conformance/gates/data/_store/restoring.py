@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from conformance.gate import Context, ProbeError
-from conformance.probes.cluster import Cluster, Object, planted, unique
+from conformance.probes.cluster import Cluster, Object, changed, planted, unique
 from conformance.probes.cluster.jobs import logs, pod_of
 
 RESTORE = Path(__file__).parents[4] / "apps" / "vectordb" / "restore"
@@ -32,6 +32,20 @@ def restored(
         finally:
             context.evidence.write("restore.txt", logs(cluster, job))
         yield pod
+
+
+@contextmanager
+def dumping(cluster: Cluster, command_of: Callable[[list[str]], list[str]]) -> Iterator[None]:
+    """Inside the block the backup's CronJob dumps by what `command_of` makes of its command."""
+    cron_job = cluster.get("batch/v1", "CronJob", CRON_JOB, NAMESPACE)
+    containers = deepcopy(cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"])
+    for container in containers:
+        if container["name"] == "dump":
+            container["command"] = command_of(container["command"])
+    template = {"spec": {"template": {"spec": {"containers": containers}}}}
+    patch = {"spec": {"jobTemplate": template}}
+    with changed(cluster, "batch/v1", "CronJob", CRON_JOB, patch, NAMESPACE):
+        yield
 
 
 def job_of(environment: str, name: str, container: str) -> Object:

@@ -6,8 +6,8 @@ from conformance.gate import ProbeError
 from conformance.gates.foundation._credentials import configured
 from conformance.gates.intelligence._compromise.attempts import Attempt
 from conformance.gates.intelligence._compromise.footholds import Foothold
-from conformance.gates.intelligence._compromise.targets import probes_own, runs
-from conformance.probes.cluster import Cluster, Object, containers
+from conformance.gates.intelligence._compromise.targets import runs
+from conformance.probes.cluster import Cluster, Object, containers, probes_own
 from conformance.probes.cluster.dialling import run
 from conformance.targets.layers.places import ACCOUNT
 

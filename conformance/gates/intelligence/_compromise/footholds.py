@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from conformance.probes.cluster import CONTAINER, LABEL, Cluster, Object, probe_pod, unique
+from conformance.probes.cluster import CONTAINER, Cluster, Object, probe_pod, probes_own, unique
 from conformance.targets.kube.pods import USER
 from conformance.targets.layers.places import ACCOUNT
 
@@ -56,7 +56,7 @@ def template_of(cluster: Cluster, namespace: str, account: str) -> Object | None
     """The pod template of the account's first workload, else its pod as one; raises `ApiError`."""
     for api_version, kind in _KINDS:
         for item in cluster.list(api_version, kind, namespace):
-            if LABEL in (item["metadata"].get("labels") or {}):
+            if probes_own(item):
                 continue
             spec = item["spec"]
             template: Object = (spec["jobTemplate"]["spec"] if kind == "CronJob" else spec)[
@@ -75,7 +75,7 @@ def _is_of(template: Object, account: str) -> bool:
 def _pods(cluster: Cluster, namespace: str, account: str) -> Iterator[Object]:
     """Pods that an operator makes by itself."""
     for pod in cluster.list("v1", "Pod", namespace, f"{ACCOUNT}={account}"):
-        if LABEL not in pod["metadata"]["labels"]:
+        if not probes_own(pod):
             yield pod
 
 

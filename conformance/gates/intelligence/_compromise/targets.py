@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from conformance.gates.foundation._layers import LAYERS
-from conformance.probes.cluster import LABEL, Cluster, Object, Objects
+from conformance.probes.cluster import Cluster, Object, Objects, probes_own
 from conformance.targets.layers.places import ACCOUNT
 
 SIDECAR_PORTS = (15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090)
@@ -44,8 +44,8 @@ def _services(cluster: Cluster, pods: Objects) -> Iterator[Door]:
     slices = cluster.list("discovery.k8s.io/v1", "EndpointSlice")
     accounts = {_key(pod): _account(pod) for pod in pods if not probes_own(pod)}
     for service in cluster.list("v1", "Service"):
-        meta, spec = service["metadata"], service["spec"]
-        if spec.get("clusterIP") in (None, "None", "") or LABEL in (meta.get("labels") or {}):
+        spec = service["spec"]
+        if spec.get("clusterIP") in (None, "None", "") or probes_own(service):
             continue
         own = [s for s in slices if _belongs(s, service)]
         for port in spec.get("ports") or []:
@@ -133,11 +133,6 @@ def _account(pod: Object) -> str:
 
 def _key(pod: Object) -> tuple[str, str]:
     return pod["metadata"]["namespace"], pod["metadata"]["name"]
-
-
-def probes_own(pod: Object) -> bool:
-    """Whether the suite planted it."""
-    return LABEL in (pod["metadata"].get("labels") or {})
 
 
 def runs(pod: Object) -> bool:

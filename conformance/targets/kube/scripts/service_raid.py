@@ -43,16 +43,16 @@ def _send(method: str, url: str, body: bytes | None, headers: dict[str, str]) ->
 def basic(order: dict[str, Any], who: tuple[str, str]) -> dict[str, Any]:
     """Requests with a password."""
     code = base64.b64encode(":".join(who).encode()).decode()
-    headers = {"Authorization": f"Basic {code}", "Content-Type": "application/json"}
-    return {
-        name: _send(method, order["url"] + path, body.encode() if body else None, headers)
-        for name, (method, path, body) in order["attempts"].items()
-    }
+    return _with(order, "Authorization", f"Basic {code}")
 
 
 def key(order: dict[str, Any], who: tuple[str, str]) -> dict[str, Any]:
     """Requests with a key, or with a token in its place."""
-    headers = {"api-key": who[1], "Content-Type": "application/json"}
+    return _with(order, "api-key", who[1])
+
+
+def _with(order: dict[str, Any], header: str, value: str) -> dict[str, Any]:
+    headers = {header: value, "Content-Type": "application/json"}
     return {
         name: _send(method, order["url"] + path, body.encode() if body else None, headers)
         for name, (method, path, body) in order["attempts"].items()

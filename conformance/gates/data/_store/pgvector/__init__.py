@@ -1,12 +1,12 @@
 """PostgreSQL with pgvector as gates know it."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from conformance.corpora.prepare import Prepared
 from conformance.gate import Context
+from conformance.gates.data._store import reading
 from conformance.gates.data._store.attempt import Attempt
 from conformance.gates.data._store.base import Contents
 from conformance.gates.data._store.pgvector import attempts, faults, restored
@@ -24,15 +24,7 @@ class Pgvector:
 
     def graph(self, tenant: str) -> HnswParameters:
         """What the live index was built with."""
-
-        async def asked() -> HnswParameters:
-            store = self.context.target.store("reader")
-            try:
-                return await store.hnsw(tenant, (await store.active_generation(tenant)).id)
-            finally:
-                await store.close()
-
-        return asyncio.run(asked())
+        return reading.numbers(self.context, tenant)
 
     def rebuilt_with(self, parameters: HnswParameters) -> AbstractContextManager[None]:
         """The corpus's index dropped and built with other parameters."""

@@ -1,16 +1,16 @@
 """Qdrant as gates know it."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from conformance.corpora.prepare import Prepared
 from conformance.gate import Context, ProbeError
+from conformance.gates.data._store import reading
 from conformance.gates.data._store.attempt import Attempt
 from conformance.gates.data._store.base import Contents
 from conformance.gates.data._store.qdrant import asking, attempts, faults, load, restored
-from rag_store.base import HnswParameters, StoreError
+from rag_store.base import HnswParameters
 
 GRAPHED = 0.5  # of the passages; those that came last wait in a segment without a graph
 
@@ -36,16 +36,7 @@ class Qdrant:
                 f"qdrant: {chunks}: {max(graphed, 0)} of {points} passages are in a graph, the others "
                 "are scanned: more documents, or a collection made anew with the store's thresholds"
             )
-        return asyncio.run(self._numbers(tenant))
-
-    async def _numbers(self, tenant: str) -> HnswParameters:
-        store = self.context.target.store("reader")
-        try:
-            return await store.hnsw(tenant, (await store.active_generation(tenant)).id)
-        except StoreError as error:
-            raise ProbeError(f"tenant {tenant}: {error}") from error
-        finally:
-            await store.close()
+        return reading.numbers(self.context, tenant)
 
     def rebuilt_with(self, parameters: HnswParameters) -> AbstractContextManager[None]:
         """The corpus's graph built anew by the optimizers."""

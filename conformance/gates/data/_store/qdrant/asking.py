@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,11 +10,12 @@ import httpx
 from qdrant_client import AsyncQdrantClient, models
 
 from conformance.gate import Context, ProbeError
+from conformance.gates.data._store import reading
 from rag_common.files import SecretFileError, read_credentials
 from rag_store.base import StoreError
 from rag_store.qdrant.client import PORT, Names, connect, translated
 
-BUILD_SECONDS, LOOKS, LOOK_SECONDS = 1800.0, 3, 0.5
+BUILD_SECONDS, LOOKS, LOOK_SECONDS, PAGE = 1800.0, 3, 0.5, 500
 Asked = TypeVar("Asked")
 
 
@@ -66,25 +67,31 @@ def ask_at(url: str, file: Path, work: Callable[[AsyncQdrantClient], Awaitable[A
         raise ProbeError(str(error)) from error
 
 
-def generation(context: Context, tenant: str) -> str:
-    """Id of the tenant's active generation; raises `ProbeError` when there is none."""
-
-    async def active() -> str:
-        store = context.target.store("reader")
-        try:
-            return (await store.active_generation(tenant)).id
-        finally:
-            await store.close()
-
-    try:
-        return asyncio.run(active())
-    except StoreError as error:
-        raise ProbeError(f"tenant {tenant}: {error}") from error
-
-
 def passages(context: Context, tenant: str) -> str:
     """The collection of the tenant's passages; raises `ProbeError` when nothing is indexed."""
-    return Names(tenant).chunks(generation(context, tenant))
+    return Names(tenant).chunks(reading.generation(context, tenant))
+
+
+async def points(
+    client: AsyncQdrantClient,
+    collection: str,
+    with_payload: bool | list[str] = True,
+    with_vectors: bool | list[str] = False,
+) -> AsyncIterator[models.Record]:
+    """Every point, page by page."""
+    offset: models.ExtendedPointId | None = None
+    while True:
+        page, offset = await client.scroll(
+            collection,
+            limit=PAGE,
+            offset=offset,
+            with_payload=with_payload,
+            with_vectors=with_vectors,
+        )
+        for point in page:
+            yield point
+        if offset is None:
+            return
 
 
 async def built(client: AsyncQdrantClient, collection: str) -> models.CollectionInfo:

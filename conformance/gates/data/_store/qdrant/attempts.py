@@ -14,6 +14,7 @@ import jwt
 
 from conformance.corpora.prepare import SMALL_TENANT, TENANT, Prepared
 from conformance.gate import Context, ProbeError
+from conformance.gates.data._store import reading
 from conformance.gates.data._store.attempt import Attempt
 from conformance.gates.data._store.qdrant import asking
 from rag_store.qdrant.client import Names
@@ -56,7 +57,7 @@ def token(key: str, collections: Sequence[str], valid_seconds: int = _VALID_SECO
 
 def _collections(context: Context, tenant: str) -> list[str]:
     """A tenant's passages, documents and registry."""
-    names, found = Names(tenant), asking.generation(context, tenant)
+    names, found = Names(tenant), reading.generation(context, tenant)
     return [names.chunks(found), names.documents(found), names.registry]
 
 

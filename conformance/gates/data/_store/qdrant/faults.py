@@ -17,7 +17,7 @@ from rag_store.qdrant.client import Names
 from rag_store.qdrant.points import where
 from rag_store.versioned.records import DENSE
 
-PAGE, PAIRS, AGAIN_SECONDS = 500, 32, 0.05
+PAIRS, AGAIN_SECONDS = 32, 0.05
 _DOCUMENTS = "__documents"
 Round = Callable[[AsyncQdrantClient], Awaitable[object]]
 
@@ -55,14 +55,10 @@ def mismatched(context: Context) -> Iterator[None]:
 async def mirror(client: AsyncQdrantClient, chunks: str) -> None:
     """Give the n-th chunk the token vectors of the n-th last; done twice it changes nothing."""
     places: list[tuple[str, int, models.ExtendedPointId]] = []
-    offset: models.ExtendedPointId | None = None
-    while True:
-        fields = ["doc_id", "ordinal", "late"]
-        page, offset = await client.scroll(chunks, limit=PAGE, offset=offset, with_payload=fields)
-        told = [(point.payload or {}, point.id) for point in page]
-        places += [(p["doc_id"], p["ordinal"], i) for p, i in told if p.get("late")]
-        if offset is None:
-            break
+    async for point in asking.points(client, chunks, ["doc_id", "ordinal", "late"]):
+        told = point.payload or {}
+        if told.get("late"):
+            places.append((told["doc_id"], told["ordinal"], point.id))
     ids = [place[-1] for place in sorted(places, key=lambda place: (*place[:2], str(place[2])))]
     pairs = list(zip(ids, reversed(ids), strict=True))[: len(ids) // 2]
     if not pairs:

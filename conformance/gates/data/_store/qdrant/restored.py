@@ -2,9 +2,8 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from copy import deepcopy
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,13 +16,13 @@ from conformance.gates.data._store import restoring
 from conformance.gates.data._store.base import DECLARED, Vectors
 from conformance.gates.data._store.qdrant import asking
 from conformance.gates.data._store.restoring import CRON_JOB, NAMESPACE
-from conformance.probes.cluster import Object, changed
+from conformance.probes.cluster import Object
 from conformance.targets.layers.places import Place, forward_to
 from rag_store.qdrant.client import PORT
 from rag_store.versioned.records import DENSE
 
 CONTAINER, RESTORE = "qdrant", "restore"
-PAGE, BATCH = 500, 64
+BATCH = 64
 # What dump() takes of the passages when it is told to leave their first shard out.
 _WHOLE = "    return found\n"
 _HALF = """    if name.endswith(("__documents", "__registry")):
@@ -50,11 +49,11 @@ class Asked:
 
     async def _digests(self, client: AsyncQdrantClient) -> dict[str, str]:
         records: dict[tuple[str, str], str] = {}
-        async for point in _points(client, f"{self.chunks}__documents"):
+        async for point in asking.points(client, f"{self.chunks}__documents"):
             told = point.payload or {}
             records[told["doc_id"], told["version"]] = told["content_hash"]
         passages: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
-        async for point in _points(client, self.chunks, with_vectors=[DENSE]):
+        async for point in asking.points(client, self.chunks, with_vectors=[DENSE]):
             told = point.payload or {}
             passages[told["doc_id"], told["version"]].append((told["ordinal"], _digest(point)))
         return {
@@ -84,20 +83,6 @@ class Asked:
             answers = await client.query_batch_points(self.chunks, requests)
             found += [[p.payload["doc_id"] for p in a.points if p.payload] for a in answers]
         return found
-
-
-async def _points(
-    client: AsyncQdrantClient, collection: str, with_vectors: list[str] | None = None
-) -> AsyncIterator[models.Record]:
-    offset: models.ExtendedPointId | None = None
-    while True:
-        page, offset = await client.scroll(
-            collection, limit=PAGE, offset=offset, with_vectors=with_vectors or False
-        )
-        for point in page:
-            yield point
-        if offset is None:
-            return
 
 
 def _digest(point: models.Record) -> str:
@@ -140,20 +125,14 @@ def _restored(pod: Object) -> bool:
     return bool(ended) and "running" in states.get(CONTAINER, {})
 
 
-@contextmanager
-def half_a_backup(context: Context) -> Iterator[None]:
+def half_a_backup(context: Context) -> AbstractContextManager[None]:
     """The dump leaves the first shard of all passages out, and succeeds."""
-    cluster = context.target.cluster
-    cron_job = cluster.get("batch/v1", "CronJob", CRON_JOB, NAMESPACE)
-    containers = deepcopy(cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"])
-    for container in containers:
-        if container["name"] == "dump":
-            python, script, *arguments = container["command"]
-            container["command"] = [python, "-c", halved(script), *arguments]
-    template = {"spec": {"template": {"spec": {"containers": containers}}}}
-    patch = {"spec": {"jobTemplate": template}}
-    with changed(cluster, "batch/v1", "CronJob", CRON_JOB, patch, NAMESPACE):
-        yield
+
+    def command_of(command: list[str]) -> list[str]:
+        python, script, *arguments = command
+        return [python, "-c", halved(script), *arguments]
+
+    return restoring.dumping(context.target.cluster, command_of)
 
 
 def halved(script: str) -> str:

@@ -18,8 +18,10 @@ import httpx
 
 ABOUT, END, SECONDS, WAIT_SECONDS = "collections.dump", ".dump", 3600.0, 7200
 RESTORED, FAILED = "restored", "failed"  # what a server beside waits for
-_PARAMS = ("vectors", "sparse_vectors", "shard_number", "sharding_method", "replication_factor")
-_MORE_PARAMS = ("write_consistency_factor", "on_disk_payload")
+_PARAMS = (
+    *("vectors", "sparse_vectors", "shard_number", "sharding_method"),
+    *("replication_factor", "write_consistency_factor", "on_disk_payload"),
+)
 _CONFIGS = {
     "hnsw_config": "hnsw_config",
     "optimizer_config": "optimizers_config",
@@ -71,7 +73,7 @@ def _described(client: httpx.Client, name: str) -> dict[str, Any]:
     """The request that makes such a collection, and the payload's indexes."""
     told = _result(client.get(f"/collections/{name}"))
     config, params = told["config"], told["config"]["params"]
-    body = {key: params.get(key) for key in (*_PARAMS, *_MORE_PARAMS)}
+    body = {key: params.get(key) for key in _PARAMS}
     body |= {wanted: config.get(key) for key, wanted in _CONFIGS.items()}
     indexes = {
         field: found.get("params") or found["data_type"]
@@ -84,9 +86,7 @@ def _shards(nodes: list[str], name: str) -> dict[int, str]:
     """The node to take each shard from; raises `SystemExit` when one has no copy that is whole."""
     found: dict[int, str] = {}
     count = 0
-    for node in nodes:
-        with _client(node) as client:
-            told = _result(client.get(f"/collections/{name}/cluster"))
+    for node, told in _spread(nodes, name):
         count = int(told["shard_count"])
         for shard in told["local_shards"]:
             if shard["state"] == "Active":
@@ -94,6 +94,13 @@ def _shards(nodes: list[str], name: str) -> dict[int, str]:
     if len(found) != count:
         raise SystemExit(f"{name}: {len(found)} of {count} shards have a copy that is active")
     return found
+
+
+def _spread(nodes: list[str], name: str) -> Iterator[tuple[str, Any]]:
+    """Each node, and which of the collection's shards it says that it has."""
+    for node in nodes:
+        with _client(node) as client:
+            yield node, _result(client.get(f"/collections/{name}/cluster"))
 
 
 def _snapshot(client: httpx.Client, name: str, shard: int, path: Path) -> None:
@@ -121,8 +128,11 @@ def restore(nodes: list[str], folder: Path) -> int:
     for name, about in told["collections"].items():
         with _client(nodes[0]) as client:
             _make(client, name, about)
+        holders = _holders(nodes, name)
         for shard in about["shards"]:
-            with _client(_holder(nodes, name, shard)) as client:
+            if shard not in holders:
+                raise SystemExit(f"{name}: no node has its shard {shard}")
+            with _client(holders[shard]) as client:
                 _upload(client, name, shard, folder / f"{name}.{shard}{END}")
             put += 1
     with _client(nodes[0]) as client:
@@ -153,14 +163,13 @@ def _make(client: httpx.Client, name: str, about: dict[str, Any]) -> None:
         _result(client.put(f"/collections/{name}/index", json=body, params={"wait": "true"}))
 
 
-def _holder(nodes: list[str], name: str, shard: int) -> str:
-    """The first node that has the shard; raises `SystemExit` when none does."""
-    for node in nodes:
-        with _client(node) as client:
-            told = _result(client.get(f"/collections/{name}/cluster"))["local_shards"]
-        if shard in {int(found["shard_id"]) for found in told}:
-            return node
-    raise SystemExit(f"{name}: no node has its shard {shard}")
+def _holders(nodes: list[str], name: str) -> dict[int, str]:
+    """The first node that has a copy of each shard, whole or not."""
+    found: dict[int, str] = {}
+    for node, told in _spread(nodes, name):
+        for shard in told["local_shards"]:
+            found.setdefault(int(shard["shard_id"]), node)
+    return found
 
 
 def _upload(client: httpx.Client, name: str, shard: int, path: Path) -> None:
