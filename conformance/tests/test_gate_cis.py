@@ -90,7 +90,7 @@ class Hardened(MemoryCluster):
         super().__init__(named("Node", "n1"), *(static_pod(c) for c in FLAGS))
         self.answers[CONFIGZ] = {"kubeletconfig": KUBELET}
         self.answers[REVIEW] = lambda params: {"status": {"allowed": self._opened()}}
-        self.files, self.ends = dict(FILES), "Succeeded"
+        self.files, self.ends, self.why = dict(FILES), "Succeeded", {}
         self.on_create = self._created
 
     def _opened(self):
@@ -101,7 +101,7 @@ class Hardened(MemoryCluster):
             return None
         log = json.dumps(self.files) if self.ends == "Succeeded" else "no such folder"
         self.answers[f"log kube-system/{item['metadata']['name']}"] = lambda params: log
-        return {**item, "status": {"phase": self.ends}}
+        return {**item, "status": {"phase": self.ends, **self.why}}
 
 
 def measured(cluster, plane="judged", **exceptions):
@@ -221,6 +221,9 @@ def test_what_cannot_be_looked_at_is_an_error():
     cluster = Hardened()
     cluster.ends = "Failed"
     with pytest.raises(ProbeError, match="no such folder"):
+        measured(cluster)
+    cluster.why = {"reason": "OutOfcpu", "message": "used: 2000, capacity: 2000"}
+    with pytest.raises(ProbeError, match="OutOfcpu: used: 2000"):
         measured(cluster)
     cluster = Hardened()
     cluster.files.pop("/etc/kubernetes/kubelet.conf")

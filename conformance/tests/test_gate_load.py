@@ -81,6 +81,11 @@ def test_users_are_served_and_counted(gateway):
     assert "10 users asked for passages, 2 for answers" in seen.notes[0]
 
 
+def test_answers_of_the_autoscalers_time_count(gateway):
+    told = values(load_500_users.measure(context(gateway, hold_seconds=1, think_seconds=3)))
+    assert 0 < told["answer_p95"] < 3
+
+
 def test_users_that_are_refused_are_failures_without_an_end(gateway):
     gateway.broken = 503
     seen = load_500_users.measure(context(gateway, answering_users=0))

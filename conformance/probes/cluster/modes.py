@@ -30,13 +30,16 @@ def modes(cluster: Cluster, image: str, node: str, folders: Sequence[str]) -> Mo
     pod = _pod(name, image, node, folders)
     with planted(cluster, pod):
 
-        def ended() -> str:
-            phase = cluster.get("v1", "Pod", name, SYSTEM)["status"].get("phase")
-            return phase if phase in ("Succeeded", "Failed") else ""
+        def ended() -> Object | None:
+            status: Object = cluster.get("v1", "Pod", name, SYSTEM)["status"]
+            return status if status.get("phase") in ("Succeeded", "Failed") else None
 
-        phase = cluster.wait(ended, START_SECONDS, f"the look at {node}'s files")
+        status = cluster.wait(ended, START_SECONDS, f"the look at {node}'s files")
+        if "reason" in status:  # the kubelet did not take it, or took it away
+            told = f"{status['reason']}: {status.get('message', '')}"
+            raise ProbeError(f"the look at {node}'s files did not run: {told}")
         log = cluster.logs(SYSTEM, name)
-    if phase != "Succeeded":
+    if status["phase"] != "Succeeded":
         raise ProbeError(f"the look at {node}'s files failed: {log[-500:].strip()}")
     return {path: tuple(told) for path, told in json.loads(log).items()}
 
@@ -52,6 +55,7 @@ def _pod(name: str, image: str, node: str, folders: Sequence[str]) -> Object:
     container = spec["containers"][0]
     container["command"] = ["python3", "-c", _SCRIPT, *(f"/node{folder}" for folder in folders)]
     spec["nodeName"], spec["tolerations"] = node, [{"operator": "Exists"}]
+    container["resources"]["requests"]["cpu"] = "0"  # a node that is full takes it too
     for level in (spec, container):
         level["securityContext"] |= {"runAsNonRoot": False, "runAsUser": 0, "runAsGroup": 0}
     spec["volumes"] = [
