@@ -47,6 +47,7 @@ class NetworkCluster(MemoryCluster):
                 at.namespace,
                 "discovery.k8s.io/v1",
                 labels=service,
+                ports=[{}],
                 endpoints=ends,
             )
         )

@@ -97,6 +97,7 @@ class Controllers:
                 namespace,
                 "discovery.k8s.io/v1",
                 labels={"kubernetes.io/service-name": at.service},
+                ports=[{}],
                 endpoints=ends,
             )
         )
@@ -143,7 +144,8 @@ def strimzi(cluster):
         ends = [{"targetRef": {"name": name}} for name in names]
         labels = {"kubernetes.io/service-name": at.service}
         api = "discovery.k8s.io/v1"
-        cluster.put(named("EndpointSlice", "s", at.namespace, api, labels=labels, endpoints=ends))
+        parts = {"ports": [{}], "endpoints": ends}
+        cluster.put(named("EndpointSlice", "s", at.namespace, api, labels=labels, **parts))
         return item
 
     cluster.on_patch = follow
@@ -393,6 +395,11 @@ def waited(holds, seconds, what):
     return answer
 
 
+def port_names(item):
+    containers = item.get("spec", {}).get("containers", [])
+    return {port["name"] for c in containers for port in c.get("ports", [])}
+
+
 def slices(cluster, namespace, service, spec):
     """What the endpoint controller makes of a Service, whenever it is asked for."""
     original = cluster.list
@@ -404,11 +411,15 @@ def slices(cluster, namespace, service, spec):
             found = original("v1", "Pod", namespace)
             wanted = cluster.objects.get(("v1", "Service", service, namespace), {"spec": spec})
             chosen = [
-                p["metadata"]["name"]
+                p
                 for p in found
                 if wanted["spec"]["selector"].items() <= p["metadata"]["labels"].items()
             ]
-            return [{"endpoints": [{"targetRef": {"name": n}} for n in chosen]}]
+            ends = [{"targetRef": {"name": p["metadata"]["name"]}} for p in chosen]
+            targets = [port["targetPort"] for port in wanted["spec"].get("ports", [])]
+            called = {target for target in targets if isinstance(target, str)}
+            ports = [{}] if all(called <= port_names(p) for p in chosen) else None
+            return [{"endpoints": ends, "ports": ports}]
         return original(api_version, kind, namespace, labels)
 
     cluster.list = listed
@@ -446,12 +457,16 @@ def test_a_stand_in_has_a_service_of_its_own_that_leads_here(network):
 
 def test_in_front_of_a_program_the_suite_sees_what_callers_see(network):
     at, url = place("retrieval"), free_url()
-    service = named("Service", "retrieval", at.namespace, spec={"selector": {ACCOUNT: at.account}})
+    spec = {"selector": {ACCOUNT: at.account}, "ports": [{"port": 8080, "targetPort": "http"}]}
+    service = named("Service", "retrieval", at.namespace, spec=spec)
     network.put(service)
     slices(network, at.namespace, "retrieval", service["spec"])
     with serving(says("real"), url):
         network.listeners[at.namespace, "real", at.port] = int(url.rpartition(":")[2])
-        network.put(pod(at, "real"))
+        real = pod(at, "real")
+        ports = [{"name": "http", "containerPort": at.port}]
+        real["spec"] = {"containers": [{"name": at.account, "ports": ports}]}
+        network.put(real)
         with forward(network, "retrieval") as door:
             ask = lambda: httpx.get(f"http://{door.address}/", trust_env=False).text  # noqa: E731
             assert ask() == "real"

@@ -187,6 +187,15 @@ def test_a_schedule_that_is_too_rare_is_red(bench, monkeypatch):
     assert "schedule_seconds" in bench.judged("index-freshness").reason
 
 
+def test_a_schedule_that_is_suspended_is_red_at_once(bench, monkeypatch):
+    told = bench.platform.target.description
+    never = replace(told.schedule, every_seconds=float("inf"))
+    monkeypatch.setattr(bench.platform.target, "description", replace(told, schedule=never))
+    result = bench.judged("index-freshness")
+    assert result.status is Status.FAIL
+    assert "schedule_seconds" in result.reason and "canary_found" in result.reason
+
+
 def test_the_ef_search_of_the_running_service_is_judged_not_the_gates_own(bench):
     with bench.platform.reconfigured(bench.platform.target, "retrieval", HNSW_EF_SEARCH="40"):
         result = bench.judged("hnsw-parameters")

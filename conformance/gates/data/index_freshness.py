@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import isinf
 
 import httpx
 
@@ -53,6 +54,8 @@ async def _recorded_hours(context: Context) -> float:
 def _canary(context: Context) -> tuple[float, bool]:
     """Write a document and wait for the platform to find it: seconds, and whether it did."""
     word, patience = f"canary{secrets.token_hex(6)}", float(context.parameter("wait_seconds"))
+    if isinf(context.target.schedule().every_seconds):
+        patience = 0  # nobody will look for it
     text = f"# Canary\n\nThe password of the day is {word}.\n"
     start, trouble, found = time.monotonic(), "", False
     with (

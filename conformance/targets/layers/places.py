@@ -75,7 +75,8 @@ def behind(cluster: Cluster, at: Place, service: str = "") -> list[str]:
     slices = cluster.list(
         "discovery.k8s.io/v1", "EndpointSlice", at.namespace, f"{_SERVICE}={service or at.service}"
     )
-    ends = [end for found in slices for end in found.get("endpoints") or []]
+    # A port that is called by a name the pod does not have leads nowhere.
+    ends = [end for found in slices if found.get("ports") for end in found.get("endpoints") or []]
     ready = [end for end in ends if (end.get("conditions") or {}).get("ready", True)]
     return sorted({end["targetRef"]["name"] for end in ready if end.get("targetRef")})
 

@@ -55,6 +55,8 @@ def relayed(
     )
     pod["spec"]["activeDeadlineSeconds"] = _LIFE_SECONDS
     service = at.service if instead else name
+    if instead:
+        pod["spec"]["containers"][0]["ports"] = _named(cluster, at)
     items = [pod] if instead else [pod, _service(name, at)]
     with serving(application, url), _leading(cluster, at, name, instead), planted(cluster, *items):
         running(cluster, [pod])
@@ -74,6 +76,13 @@ def _service(name: str, at: Place) -> Object:
             "ports": [{"name": "http", "port": 80, "targetPort": at.port}],
         },
     }
+
+
+def _named(cluster: Cluster, at: Place) -> list[Object]:
+    """The ports that the program's Service calls by name: without them it leads to no pod."""
+    ports = cluster.get("v1", "Service", at.service, at.namespace)["spec"].get("ports") or []
+    names = {port["targetPort"] for port in ports if isinstance(port.get("targetPort"), str)}
+    return [{"name": name, "containerPort": at.port} for name in sorted(names)]
 
 
 @contextmanager
