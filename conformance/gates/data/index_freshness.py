@@ -13,6 +13,7 @@ import httpx
 
 from conformance.gate import Context, Fault, Gate, Observation, Phase, ProbeError
 from conformance.stats import exactly
+from conformance.targets.base import Schedule
 from rag_store.base import SyncState
 
 METRIC = 'rag_index_staleness_hours{{tenant="{}"}}'
@@ -23,7 +24,7 @@ _POLL_SECONDS = 1.0
 def measure(context: Context) -> Observation:
     """The declared schedule, a change's way, and then the running service's metric and the store's record."""
     schedule = context.target.schedule()
-    seconds, found = _canary(context)
+    seconds, found = _canary(context, schedule)
     time.sleep(float(context.parameter("scrape_seconds")))
     reported = context.target.metrics("retrieval").get(METRIC.format(schedule.tenant))
     if reported is None:
@@ -51,16 +52,16 @@ async def _recorded_hours(context: Context) -> float:
     return (datetime.now(UTC) - state).total_seconds() / 3600
 
 
-def _canary(context: Context) -> tuple[float, bool]:
+def _canary(context: Context, schedule: Schedule) -> tuple[float, bool]:
     """Write a document and wait for the platform to find it: seconds, and whether it did."""
     word, patience = f"canary{secrets.token_hex(6)}", float(context.parameter("wait_seconds"))
-    if isinf(context.target.schedule().every_seconds):
+    if isinf(schedule.every_seconds):
         patience = 0  # nobody will look for it
     text = f"# Canary\n\nThe password of the day is {word}.\n"
     start, trouble, found = time.monotonic(), "", False
     with (
         context.target.scheduled_document(f"{word}.md", text),
-        context.target.retrieval(context.target.schedule().tenant) as client,
+        context.target.retrieval(schedule.tenant) as client,
     ):
         while not found and time.monotonic() < start + patience:
             context.progress(int(time.monotonic() - start), int(patience), "s for the schedule")

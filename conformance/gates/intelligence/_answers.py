@@ -23,9 +23,8 @@ LIVE_METRIC = "rag_grounded_response_ratio"
 GOLD, UNANSWERABLE, TRAP = "gold", "unanswerable", "trap"
 BEFORE_THE_MODEL = ("not_answerable", "no_sources")
 _BUSY_TRIES, _BUSY_SECONDS = 20, 2.0
-WAKING_TRIES = (
-    20  # a question may be declined before the model is asked: then the next one wakes it
-)
+# A question may be declined before the model is asked: then the next one wakes it.
+WAKING_TRIES = 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,15 +22,12 @@ def measure(context: Context) -> Observation:
     orders = _orders(context)
     seen = _asked(context, orders, hold)
     start, end = seen.held(orders["users"], hold)
-    held = [r for r in seen.requests if start <= r.at <= end]
-    passed = [r for r in held if r.error != users.REFUSED]
     # An answer takes long: those of the autoscalers' time count too.
     settling = start - float(context.parameter("settle_seconds"))
-    answers = [
-        r
-        for r in seen.requests
-        if r.path == ANSWER and r.error != users.REFUSED and settling <= r.at <= end
-    ]
+    present = [r for r in seen.requests if settling <= r.at <= end]
+    answers = [r for r in present if r.path == ANSWER and r.error != users.REFUSED]
+    held = [r for r in present if r.at >= start]
+    passed = [r for r in held if r.error != users.REFUSED]
     failed = [r for r in passed if r.error]
     context.evidence.write("requests.jsonl", held)
     metrics = {
